@@ -1,0 +1,20 @@
+package identity
+
+// NameType is the kind of a Name, spelled as ACME identifier types are where they exist (RFC 8555
+// section 9.7.7, RFC 8738).
+type NameType string
+
+// The types of name.
+const (
+	DNS   NameType = "dns"
+	IP    NameType = "ip"
+	URI   NameType = "uri"
+	Email NameType = "email"
+)
+
+// Name is one subject alternative name in canonical form: what ParseName returns. Names compare
+// with ==.
+type Name struct {
+	Type  NameType `json:"type"`
+	Value string   `json:"value"`
+}
