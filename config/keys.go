@@ -1,0 +1,204 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// key is one setting: its dotted name in the file, and how its text becomes part of a Config. An
+// error from set reads on from the key's name.
+type key struct {
+	name string
+	list bool
+	set  func(c *Config, text string) error
+}
+
+func (k key) form() string {
+	if k.list {
+		return "a value or a list of values"
+	}
+	return "a single value"
+}
+
+// keys is the table of everything that can be configured.
+func keys() []key {
+	return []key{
+		{"listen", false, func(c *Config, s string) error { return setListen(&c.Listen, s) }},
+		{"external_url", false, func(c *Config, s string) error {
+			return setURL(&c.ExternalURL, s, "https")
+		}},
+		{"data_dir", false, func(c *Config, s string) error { return setText(&c.DataDir, s) }},
+		{"database.url", false, func(c *Config, s string) error { return setDatabase(c, s) }},
+		{"admin_token_file", false, func(c *Config, s string) error {
+			return setText(&c.AdminTokenFile, s)
+		}},
+		{"publish.listen", false, func(c *Config, s string) error {
+			return setListen(&c.Publish.Listen, s)
+		}},
+		{"publish.external_url", false, func(c *Config, s string) error {
+			return setURL(&c.Publish.ExternalURL, s, "http", "https")
+		}},
+		{"metrics.listen", false, func(c *Config, s string) error {
+			return setListen(&c.Metrics.Listen, s)
+		}},
+		{"acme.resolver", true, func(c *Config, s string) error { return setResolvers(c, s) }},
+		{"acme.http01_port", false, func(c *Config, s string) error {
+			return setPort(&c.ACME.HTTP01Port, s)
+		}},
+		{"acme.tlsalpn01_port", false, func(c *Config, s string) error {
+			return setPort(&c.ACME.TLSALPN01Port, s)
+		}},
+		{"acme.eab_required", false, func(c *Config, s string) error {
+			return setBool(&c.ACME.EABRequired, s, "true", "false")
+		}},
+		{"acme.validation_networks.allow", true, func(c *Config, s string) error {
+			return setNetworks(&c.ACME.AllowNetworks, s)
+		}},
+		{"acme.validation_networks.deny", true, func(c *Config, s string) error {
+			return setNetworks(&c.ACME.DenyNetworks, s)
+		}},
+		{"acme.rate_limits", false, func(c *Config, s string) error {
+			return setBool(&c.ACME.RateLimits, s, "on", "off")
+		}},
+		{"log.format", false, func(c *Config, s string) error {
+			return setChoice(&c.Log.Format, s, "text", "json")
+		}},
+		{"log.level", false, func(c *Config, s string) error { return setLevel(&c.Log.Level, s) }},
+	}
+}
+
+func findKey(name string) (key, bool) {
+	all := keys()
+	i := slices.IndexFunc(all, func(k key) bool { return k.name == name })
+	if i < 0 {
+		return key{}, false
+	}
+	return all[i], true
+}
+
+func isSection(name string) bool {
+	return slices.ContainsFunc(keys(), func(k key) bool { return strings.HasPrefix(k.name, name+".") })
+}
+
+// EnvName is the environment variable that sets the key.
+func EnvName(name string) string {
+	return "MAYFLY_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
+}
+
+// FlagName is the flag, where the program has one, that sets the key.
+func FlagName(name string) string {
+	return strings.NewReplacer(".", "-", "_", "-").Replace(name)
+}
+
+func setText(to *string, text string) error {
+	if text == "" {
+		return errors.New("is empty: write a path, or leave the key out")
+	}
+	*to = text
+	return nil
+}
+
+func setListen(to *string, text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("is %q: write host:port, or :port for every address, for example \":8443\"",
+			text)
+	}
+	*to = text
+	return nil
+}
+
+func setURL(to *string, text string, schemes ...string) error {
+	u, err := url.Parse(text)
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Hostname() == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("is %q: write a URL of host and port only, for example "+
+			"\"%s://ca.example.internal\"", text, schemes[0])
+	}
+	*to = u.Scheme + "://" + strings.ToLower(u.Host)
+	return nil
+}
+
+// setDatabase never shows the text: it may hold a password.
+func setDatabase(c *Config, text string) error {
+	scheme, rest, _ := strings.Cut(text, "://")
+	if text != "" && (rest == "" || (scheme != "postgres" && scheme != "postgresql")) {
+		return errors.New("is not a Postgres URL: write postgres://user:password@host:port/database, " +
+			"or leave the key out to use SQLite in the data directory")
+	}
+	c.DatabaseURL = text
+	return nil
+}
+
+func setPort(to *int, text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return fmt.Errorf("is %q: write a port from 1 to 65535", text)
+	}
+	*to = int(n)
+	return nil
+}
+
+func setChoice(to *string, text string, choices ...string) error {
+	if !slices.Contains(choices, text) {
+		return fmt.Errorf("is %q: write %s", text, strings.Join(choices, " or "))
+	}
+	*to = text
+	return nil
+}
+
+func setBool(to *bool, text, yes, no string) error {
+	var choice string
+	if err := setChoice(&choice, text, yes, no); err != nil {
+		return err
+	}
+	*to = choice == yes
+	return nil
+}
+
+func setLevel(to *slog.Level, text string) error {
+	var choice string
+	if err := setChoice(&choice, text, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	return to.UnmarshalText([]byte(choice))
+}
+
+func setResolvers(c *Config, text string) error {
+	var servers []string
+	for part := range strings.SplitSeq(text, ",") {
+		server := strings.TrimSpace(part)
+		host, port, err := net.SplitHostPort(server)
+		if n, e := strconv.ParseUint(port, 10, 16); err != nil || host == "" || e != nil || n == 0 {
+			return fmt.Errorf("has %q: write each DNS server as host:port, for example 10.0.0.53:53",
+				server)
+		}
+		servers = append(servers, server)
+	}
+	c.ACME.Resolvers = servers
+	return nil
+}
+
+func setNetworks(to *[]netip.Prefix, text string) error {
+	var networks []netip.Prefix
+	for part := range strings.SplitSeq(text, ",") {
+		network, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil || network != network.Masked() {
+			return fmt.Errorf("has %q: write each network as address/bits, for example 10.1.0.0/16",
+				strings.TrimSpace(part))
+		}
+		networks = append(networks, network)
+	}
+	*to = networks
+	return nil
+}
