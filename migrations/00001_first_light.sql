@@ -33,9 +33,10 @@ CREATE TABLE certificates (
     reason      BIGINT
 );
 CREATE INDEX certificates_newest ON certificates (promised_at, serial);
-CREATE INDEX certificates_expiry ON certificates (not_after, serial);
 CREATE INDEX certificates_unsettled ON certificates (promised_at) WHERE state = 'promised';
-CREATE INDEX certificates_revoked ON certificates (issuer, shard, revoked_at) WHERE revoked_at IS NOT NULL;
+-- What a CRL lists: revoked and void rows, which have revoked_at too.
+CREATE INDEX certificates_revoked ON certificates (issuer, shard, not_after)
+    WHERE revoked_at IS NOT NULL;
 
 -- The lower-case name reversed byte by byte, so that a suffix search is a range on an index.
 CREATE TABLE certificate_names (
@@ -50,6 +51,8 @@ CREATE TABLE crls (
     number      BIGINT NOT NULL,
     this_update BIGINT NOT NULL,
     next_update BIGINT NOT NULL,
+    floor       BIGINT NOT NULL, -- it lists what had not_after at or after this
+    entries     BIGINT NOT NULL, -- how many it lists
     der         BYTEA NOT NULL,
     PRIMARY KEY (issuer, shard)
 );
@@ -94,7 +97,14 @@ CREATE TABLE tokens (
     expires_at BIGINT
 );
 
+-- One row that is written to find out whether the database takes writes at all.
+CREATE TABLE probe (
+    id BIGINT PRIMARY KEY,
+    at BIGINT NOT NULL
+);
+
 -- +goose Down
+DROP TABLE probe;
 DROP TABLE tokens;
 DROP TABLE acme_orders;
 DROP TABLE acme_accounts;

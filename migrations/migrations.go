@@ -1,4 +1,5 @@
-// Package migrations holds the schema: numbered SQL, one text for both engines.
+// Package migrations holds the schema: numbered SQL, one text for both engines. A file whose name
+// ends in _postgres.sql is skipped on SQLite.
 package migrations
 
 import "embed"
