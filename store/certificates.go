@@ -26,12 +26,12 @@ func (s *Store) Promise(ctx context.Context, p ca.Promise, entries ...audit.Entr
 		return err
 	}
 	row := &promiseRow{Promise: p, names: names}
-	keys := []string{"serial/" + p.Serial.String()}
 	if p.Ref != "" {
 		row.ref = &p.Ref
-		keys = append(keys, "ref/"+p.Ref)
 	}
-	err = s.engine.write(ctx, &write{keys: keys, entries: entries, row: row, plain: row.insert})
+	err = s.engine.write(ctx, &write{
+		keys: []string{"serial/" + p.Serial.String()}, entries: entries, row: row, plain: row.insert,
+	})
 	if errors.Is(err, errTaken) {
 		return s.whichTaken(ctx, p)
 	}
@@ -134,7 +134,7 @@ func (s *Store) Unsettled(
 ) ([]ca.Promise, error) {
 	open, err := list(ctx, s.engine, scanCertificate, `SELECT `+columns+` FROM certificates c
 		WHERE c.state = 'promised' AND c.promised_at < $1
-		ORDER BY c.promised_at, c.serial LIMIT $2`, micros(before), int64(limit))
+		ORDER BY c.promised_at, c.serial LIMIT $2`, microsUp(before), int64(limit))
 	promises := make([]ca.Promise, len(open))
 	for i, c := range open {
 		promises[i] = c.Promise

@@ -134,17 +134,27 @@ func (c *committer) settle(batch []*write) {
 	if err == nil {
 		return
 	}
-	if len(batch) == 1 || !ownFault(err) {
-		for _, w := range batch {
-			w.answer = classify(err)
-		}
-		return
+	if len(batch) > 1 && ownFault(err) {
+		batch, err = c.oneByOne(batch)
 	}
 	for _, w := range batch {
-		if err := c.transact([]*write{w}); err != nil {
-			w.answer = classify(err)
-		}
+		w.answer = classify(err)
 	}
+}
+
+// oneByOne gives up when the engine does, and returns whom that hits and why.
+func (c *committer) oneByOne(batch []*write) (rest []*write, err error) {
+	for i := range batch {
+		err := c.transact(batch[i : i+1])
+		if err == nil {
+			continue
+		}
+		if !ownFault(err) {
+			return batch[i:], err
+		}
+		batch[i].answer = classify(err)
+	}
+	return nil, nil
 }
 
 func (c *committer) transact(batch []*write) error {

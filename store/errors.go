@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"time"
@@ -92,7 +91,7 @@ func ownFault(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code[:min(2, len(pg.Code))] == "40" {
 		return true // deadlock or serialization failure with another replica's batch
 	}
-	return !fault.Is(err, fault.Unavailable) && !errors.Is(err, context.Canceled)
+	return !fault.Is(classify(err), fault.Unavailable)
 }
 
 // oneLine flattens an error's text, which for pgx may have a line per address it tried.

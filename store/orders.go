@@ -103,12 +103,12 @@ func (s *Store) Orders(
 	if after == "" {
 		return list(ctx, s.engine, value[string], `SELECT id FROM acme_orders
 			WHERE account = $1 AND expires_at >= $2
-			ORDER BY created_at DESC, id DESC LIMIT $3`, account, micros(now), int64(limit))
+			ORDER BY created_at DESC, id DESC LIMIT $3`, account, microsUp(now), int64(limit))
 	}
 	return list(ctx, s.engine, value[string], `SELECT id FROM acme_orders
 		WHERE account = $1 AND expires_at >= $2 AND (created_at, id) <
 			(SELECT created_at, id FROM acme_orders WHERE id = $4 AND account = $1)
-		ORDER BY created_at DESC, id DESC LIMIT $3`, account, micros(now), int64(limit), after)
+		ORDER BY created_at DESC, id DESC LIMIT $3`, account, microsUp(now), int64(limit), after)
 }
 
 // CleanOrders is acmeserver.Store's.
@@ -118,7 +118,7 @@ func (s *Store) CleanOrders(
 	var done atomic.Int64 // by the run that counts: the last
 	err := s.engine.update(ctx, func(ctx context.Context, tx tx) error {
 		n, err := tx.exec(ctx, `DELETE FROM acme_orders WHERE id IN (SELECT id FROM acme_orders
-			WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`, micros(before), int64(limit))
+			WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`, microsUp(before), int64(limit))
 		done.Store(n)
 		return err
 	})

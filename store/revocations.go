@@ -72,7 +72,7 @@ func (s *Store) StaleShards(ctx context.Context, due time.Time) ([]ca.Shard, err
 		WHERE crls.number IS NULL OR crls.next_update < $1 OR crls.entries <> (
 			SELECT count(*) FROM certificates c WHERE c.issuer = w.issuer AND c.shard = w.shard
 				AND c.revoked_at IS NOT NULL AND c.not_after >= crls.floor)
-		ORDER BY w.issuer, w.shard`, micros(due))
+		ORDER BY w.issuer, w.shard`, microsUp(due))
 }
 
 // CRL is ca.Store's.

@@ -158,7 +158,9 @@ func (s *sqliteEngine) update(ctx context.Context, f func(ctx context.Context, t
 }
 
 // commit is the committer's.
-func (s *sqliteEngine) commit(ctx context.Context, batch []*write) error {
+func (s *sqliteEngine) commit(_ context.Context, batch []*write) error {
+	// A context that can end would cost a goroutine per statement, and nothing here waits for long.
+	ctx := context.Background()
 	if _, err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -172,23 +174,20 @@ func (s *sqliteEngine) commit(ctx context.Context, batch []*write) error {
 			err = writeEntries(ctx, s.writer, w.entries)
 		}
 		if err != nil {
-			return errors.Join(err, s.rollback())
+			s.rollback(ctx)
+			return err
 		}
 	}
 	if _, err := s.writer.exec(ctx, "COMMIT"); err != nil {
-		return errors.Join(err, s.rollback())
+		s.rollback(ctx)
+		return err
 	}
 	return nil
 }
 
 // rollback ends the transaction, unless SQLite has done so by itself (as it does when the disk is
 // full): then the statement fails, and there is nothing to tell.
-func (s *sqliteEngine) rollback() error {
-	ctx, cancel := context.WithTimeout(context.Background(), commitLimit)
-	defer cancel()
-	_, _ = s.writer.exec(ctx, "ROLLBACK")
-	return nil
-}
+func (s *sqliteEngine) rollback(ctx context.Context) { _, _ = s.writer.exec(ctx, "ROLLBACK") }
 
 // exclusive needs no more than a mutex: this process is alone.
 func (s *sqliteEngine) exclusive(
