@@ -36,8 +36,10 @@ type Store interface {
 	// Revoked lists what a shard's CRL must hold: revoked and void rows with NotAfter at or after
 	// the floor, by serial.
 	Revoked(ctx context.Context, issuer string, shard int, floor time.Time) ([]RevokedSerial, error)
-	// StaleShards lists the shards with a revocation (or void row) later than their CRL's ThisUpdate,
-	// those whose CRL's NextUpdate is before due, and those that have none.
+	// StaleShards lists the shards of all issuers that have no CRL, whose CRL's NextUpdate is before
+	// due, or whose CRL is not complete: the count of revoked and void rows with NotAfter at or after
+	// its Floor differs from its Entries. (Counting needs no clocks: a revocation that was committed
+	// late, or stamped by a replica whose clock is behind, is noticed all the same.)
 	StaleShards(ctx context.Context, due time.Time) ([]Shard, error)
 	// CRL gives the newest of a shard; fault.NotFound if none was published.
 	CRL(ctx context.Context, shard Shard) (*CRL, error)
@@ -75,5 +77,7 @@ type CRL struct {
 	Number     int64 // strictly rising per shard
 	ThisUpdate time.Time
 	NextUpdate time.Time
+	Floor      time.Time // it lists what had NotAfter at or after this
+	Entries    int       // how many it lists
 	DER        []byte
 }

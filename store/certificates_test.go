@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"sync"
@@ -109,5 +110,172 @@ func TestOneReferenceOneWinner(t *testing.T) {
 		if won.Load() != 1 {
 			t.Errorf("got %d winners, want 1", won.Load())
 		}
+	})
+}
+
+func TestTaken(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		p := promise(t, "api/1", "a.internal")
+		must(t, s.Promise(ctx, p, entry(audit.Promised, p)))
+		same := promise(t, "api/1", "b.internal")
+		late := entry(audit.Promised, same)
+		late.At = noon.Add(time.Hour)
+		wantErr(t, "same reference", s.Promise(ctx, same, late), ca.ErrRefTaken)
+		other := promise(t, "api/2", "b.internal")
+		other.Serial = p.Serial
+		wantErr(t, "same serial", s.Promise(ctx, other, late), ca.ErrSerialTaken)
+		wantErr(t, "both", s.Promise(ctx, p, late), ca.ErrRefTaken)
+
+		// What was refused left no name and no entry.
+		found, err := s.Certificates(ctx, ca.Query{Name: "b.internal"}, noon)
+		must(t, err)
+		latest, err := s.LatestEntry(ctx)
+		must(t, err)
+		if len(found) > 0 || !latest.Equal(noon) {
+			t.Errorf("a refused promise left traces: %v, %v", found, latest)
+		}
+		must(t, s.Promise(ctx, promise(t, ""), late)) // none is not a reference
+		must(t, s.Promise(ctx, promise(t, ""), late))
+	})
+}
+
+func TestRecordAndVoidNeedAPromise(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		p, q := promise(t, "api/1", "a.internal"), promise(t, "api/2")
+		wantErr(t, "unknown", s.Record(ctx, p.Serial, []byte("x"), noon), ca.ErrNotPromised)
+		wantErr(t, "unknown", s.Void(ctx, p.Serial, noon), ca.ErrNotPromised)
+		must(t, s.Promise(ctx, p))
+		must(t, s.Promise(ctx, q))
+		must(t, s.Void(ctx, p.Serial, noon.Add(time.Minute), entry(audit.Voided, p)))
+		must(t, s.Record(ctx, q.Serial, []byte("q"), noon))
+		for _, serial := range []ca.Serial{p.Serial, q.Serial} {
+			wantErr(t, "again", s.Record(ctx, serial, []byte("y"), noon), ca.ErrNotPromised)
+			wantErr(t, "again", s.Void(ctx, serial, noon), ca.ErrNotPromised)
+		}
+		got, err := s.CertificateBySerial(ctx, p.Serial)
+		must(t, err)
+		end := &ca.Revocation{At: noon.Add(time.Minute)}
+		if got.State != ca.Void || got.DER != nil || !cmp.Equal(got.Revocation, end) {
+			t.Errorf("void row: got %+v", got)
+		}
+		_, err = s.CertificateByRef(ctx, "api/1")
+		wantKind(t, "freed reference", err, fault.NotFound)
+		must(t, s.Promise(ctx, promise(t, "api/1", "a.internal")))
+	})
+}
+
+func TestUnsettled(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		var want []ca.Promise
+		for i := range 5 {
+			p := promise(t, "", "a.internal")
+			p.PromisedAt = noon.Add(time.Duration(i) * time.Second)
+			must(t, s.Promise(ctx, p))
+			want = append(want, p)
+		}
+		must(t, s.Record(ctx, want[1].Serial, []byte("x"), noon))
+		got, err := s.Unsettled(ctx, want[4].PromisedAt, 2)
+		must(t, err)
+		if diff := cmp.Diff([]ca.Promise{want[0], want[2]}, got); diff != "" {
+			t.Error(diff)
+		}
+		got, err = s.Unsettled(ctx, want[4].PromisedAt, 10)
+		must(t, err)
+		if len(got) != 3 { // 0, 2, 3: the bound is exclusive
+			t.Errorf("got %d, want 3", len(got))
+		}
+	})
+}
+
+// never #13: one form of a serial, whatever its octets.
+func TestSerialsOfEveryShape(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		for _, text := range []string{
+			"01", "80", "00ff", "0001020304050607", "7f000000000000000000000000000000",
+			"ff000000000000000000000000000000", "00000000000000000000000000000100",
+			"7fffffffffffffffffffffffffffffffffffffff", "0100000000000000000000000000000000000000",
+		} {
+			serial, err := ca.ParseSerial(text)
+			must(t, err)
+			p := promise(t, "ref/"+text, "n.internal")
+			p.Serial = serial
+			must(t, s.Promise(ctx, p))
+			must(t, s.Record(ctx, serial, []byte(text), noon))
+			must(t, s.Revoke(ctx, serial, ca.Revocation{At: noon, Reason: 1}))
+			got, err := s.CertificateBySerial(ctx, serial)
+			must(t, err)
+			if got.Serial != serial || string(got.DER) != text {
+				t.Errorf("serial %s came back as %s", serial, got.Serial)
+			}
+		}
+		listed, err := s.Certificates(ctx, ca.Query{Name: "n.internal"}, noon)
+		must(t, err)
+		revoked, err := s.Revoked(ctx, "0123456789abcdef", 3, noon)
+		must(t, err)
+		if len(listed) != 9 || len(revoked) != 9 {
+			t.Errorf("got %d listed and %d revoked, want 9", len(listed), len(revoked))
+		}
+	})
+}
+
+func TestAFailureHitsItsOwnerOnly(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		root := ca.Issuer{ID: "a", Kind: ca.Root, Parent: "a", Shards: 1, CreatedAt: noon}
+		must(t, s.AddIssuers(ctx, []ca.Issuer{root}))
+		fresh := root
+		fresh.ID = "b"
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				if i%10 == 0 { // fails in its second row: the first must not stay
+					err := s.AddIssuers(ctx, []ca.Issuer{fresh, root})
+					if !fault.Is(err, fault.Conflict) {
+						t.Errorf("double issuer: got %v, want a conflict", err)
+					}
+					return
+				}
+				p := promise(t, "", "a.internal")
+				if i%10 == 5 {
+					p.Owner = "not \x00 text" // which Postgres refuses
+					if err := s.Promise(ctx, p); err != nil && !fault.Is(err, fault.Invalid) {
+						t.Error(err)
+					}
+					return
+				}
+				if err := s.Promise(ctx, p); err != nil {
+					t.Error(err)
+				}
+				if err := s.Record(ctx, p.Serial, []byte("x"), noon); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		issuers, err := s.Issuers(ctx)
+		must(t, err)
+		if diff := cmp.Diff([]ca.Issuer{root}, issuers); diff != "" {
+			t.Error(diff)
+		}
+		valid, err := s.Certificates(ctx, ca.Query{Status: ca.StatusValid}, noon)
+		must(t, err)
+		if len(valid) != 80 {
+			t.Errorf("got %d certificates, want 80", len(valid))
+		}
+	})
+}
+
+func TestACallerMayLeave(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		err := s.Promise(ctx, promise(t, ""))
+		wantKind(t, "promise", err, fault.Unavailable)
+		wantErr(t, "promise", err, context.Canceled)
+		must(t, s.Promise(t.Context(), promise(t, "")))
 	})
 }
