@@ -1,5 +1,7 @@
 package identity
 
+import "strings"
+
 // NameType is the kind of a Name, spelled as ACME identifier types are where they exist (RFC 8555
 // section 9.7.7, RFC 8738).
 type NameType string
@@ -17,4 +19,10 @@ const (
 type Name struct {
 	Type  NameType `json:"type"`
 	Value string   `json:"value"`
+}
+
+// IsWildcard tells whether n is a DNS name that stands for all names one label below its parent
+// (RFC 6125 section 6.4.3).
+func (n Name) IsWildcard() bool {
+	return n.Type == DNS && strings.HasPrefix(n.Value, "*.")
 }

@@ -20,12 +20,41 @@ type Profile struct {
 	MaxNames    int
 }
 
-// Content is what a certificate would hold: everything in it that a request can influence. The road
-// makes the certificate from this and nothing else.
-type Content struct {
-	CommonName string // empty, or one of Names
-	Names      []identity.Name
-	PublicKey  any
-	NotBefore  time.Time
-	NotAfter   time.Time // inclusive (RFC 5280 section 4.1.2.5)
+const (
+	day = 24 * time.Hour
+	// An hour of back-dating lets a machine whose clock is that far behind use its certificate at
+	// once, and costs no more than a twenty-fourth of the day.
+	backdate = time.Hour
+	// A hundred names keep a TLS handshake and a CSR small; it is also what public CAs allow.
+	maxNames = 100
+)
+
+// Builtin gives the profiles that every CA has, the default first.
+func Builtin() []Profile {
+	server, client := x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth
+	return []Profile{
+		{
+			Name:        "server",
+			Description: "A day for a TLS server, under DNS names and IP addresses.",
+			Lifetime:    day, Backdate: backdate, MaxNames: maxNames,
+			ExtKeyUsage: []x509.ExtKeyUsage{server},
+			NameTypes:   []identity.NameType{identity.DNS, identity.IP},
+		},
+		{
+			Name:        "client",
+			Description: "A day for a TLS client: a machine, a workload (URI) or a person (email).",
+			Lifetime:    day, Backdate: backdate, MaxNames: maxNames,
+			ExtKeyUsage: []x509.ExtKeyUsage{client},
+			NameTypes: []identity.NameType{
+				identity.DNS, identity.IP, identity.URI, identity.Email,
+			},
+		},
+		{
+			Name:        "peer",
+			Description: "A day for a service that is TLS server and TLS client to its peers.",
+			Lifetime:    day, Backdate: backdate, MaxNames: maxNames,
+			ExtKeyUsage: []x509.ExtKeyUsage{server, client},
+			NameTypes:   []identity.NameType{identity.DNS, identity.IP, identity.URI},
+		},
+	}
 }
