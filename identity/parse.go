@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/idna"
 
@@ -79,6 +80,9 @@ func parseDNS(text string) (value, problem string) {
 	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
 		return "", "has a last label of digits only, which reads as part of an IP address"
 	}
+	if strings.Contains("."+rest, ".xn--") && !hasOnlyRegistrable(rest) {
+		return "", "has an \"xn--\" label that IDNA2008 does not allow to register"
+	}
 	return text, ""
 }
 
@@ -102,14 +106,25 @@ func labelProblem(label string) string {
 	case !strings.HasPrefix(label, "xn--"):
 		return "has hyphens at the third and fourth place of a label, which are reserved (RFC 5891)"
 	}
-	unicode, err := idna.Registration.ToUnicode(label)
-	if err != nil || isASCII(unicode) {
-		return "has an \"xn--\" label that IDNA2008 does not allow"
-	}
-	if again, err := idna.Registration.ToASCII(unicode); err != nil || again != label {
-		return "has an \"xn--\" label that is not in the form IDNA2008 demands"
-	}
 	return ""
+}
+
+// hasOnlyRegistrable tells whether every A-label of the name, given without a wildcard, is one that
+// IDNA2008 allows to register, in the one form it demands.
+func hasOnlyRegistrable(name string) bool {
+	text, err := idna.Registration.ToUnicode(name)
+	if err != nil || strings.ContainsFunc(text, isSymbol) {
+		return false
+	}
+	again, err := idna.Registration.ToASCII(text)
+	return err == nil && again == name
+}
+
+// isSymbol tells whether r is neither a letter, mark or digit nor one of the exceptions of RFC 5892
+// sections 2.6 and 2.7. Package idna leaves this part of IDNA2008 to its callers.
+func isSymbol(r rune) bool {
+	return !unicode.In(r, unicode.L, unicode.Mn, unicode.Mc, unicode.Nd) &&
+		!strings.ContainsRune("-.\u00b7\u0375\u05f3\u05f4\u06fd\u06fe\u0f0b\u200c\u200d\u3007\u30fb", r)
 }
 
 // needsALabel is what somebody is told who wrote a name in its own script.

@@ -53,7 +53,7 @@ func ecdsaProblem(key *ecdsa.PublicKey) string {
 	if key.X == nil || key.Y == nil { //nolint:staticcheck // see if there is a point before asking where
 		return "has no point"
 	}
-	if _, err := key.ECDH(); err != nil {
+	if _, err := key.Bytes(); err != nil {
 		return "is a point that is not on its curve"
 	}
 	return ""

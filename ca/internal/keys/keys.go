@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"go.step.sm/crypto/pemutil"
 
@@ -27,6 +28,7 @@ import (
 type Ring struct {
 	dir        string
 	passphrase []byte
+	created    sync.Map // URI → crypto.Signer: what Create made need not be decrypted to be used
 }
 
 // scheme marks a key that is a file in the ring's directory, named by what follows.
@@ -68,11 +70,28 @@ func (r *Ring) Create(purpose string, curve elliptic.Curve) (crypto.Signer, stri
 	if err := writeDurably(filepath.Join(r.dir, name), pem.EncodeToMemory(block)); err != nil {
 		return nil, "", fmt.Errorf("writing the %s key: %w", purpose, err)
 	}
+	r.created.Store(scheme+name, key)
 	return key, scheme + name, nil
 }
 
-// Load opens the key at uri, which must belong to public.
+// Load opens the key at uri, which must belong to public. Its errors say what to do.
 func (r *Ring) Load(uri string, public crypto.PublicKey) (crypto.Signer, error) {
+	signer, err := r.open(uri)
+	if err != nil {
+		return nil, err
+	}
+	own, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !own.Equal(public) {
+		return nil, fault.New(fault.Invalid, "the key in %s does not match its certificate: bring the "+
+			"original key file back from a backup", strings.TrimPrefix(uri, scheme))
+	}
+	return signer, nil
+}
+
+func (r *Ring) open(uri string) (crypto.Signer, error) {
+	if created, ok := r.created.Load(uri); ok {
+		return created.(crypto.Signer), nil
+	}
 	name, ok := strings.CutPrefix(uri, scheme)
 	if !ok || name != filepath.Base(name) {
 		return nil, fault.New(fault.Invalid, "the key %q is not a file of this CA", uri)
@@ -103,11 +122,6 @@ func (r *Ring) Load(uri string, public crypto.PublicKey) (crypto.Signer, error) 
 	signer, ok := parsed.(crypto.Signer)
 	if !ok {
 		return nil, fault.New(fault.Invalid, "the key in %s cannot sign", path)
-	}
-	own, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !own.Equal(public) {
-		return nil, fault.New(fault.Invalid, "the key in %s does not match its certificate: bring the "+
-			"original key file back from a backup", path)
 	}
 	return signer, nil
 }
