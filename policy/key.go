@@ -53,8 +53,12 @@ func ecdsaProblem(key *ecdsa.PublicKey) string {
 	if key.X == nil || key.Y == nil { //nolint:staticcheck // see if there is a point before asking where
 		return "has no point"
 	}
-	if _, err := key.Bytes(); err != nil {
+	octets, err := key.Bytes() // uncompressed: 4, x, y
+	if err != nil {
 		return "is a point that is not on its curve"
+	}
+	if hasSmallScalar(key.Curve, octets) {
+		return "has a private key so small that anybody can find it; make one with other software"
 	}
 	return ""
 }

@@ -2,9 +2,12 @@ package lint
 
 import (
 	"fmt"
+	"slices"
 
 	zx509 "github.com/zmap/zcrypto/x509"
 	"github.com/zmap/zlint/v3/lint"
+
+	"github.com/mayflyca/mayfly/policy"
 )
 
 // MaxShapes is for the test of the bound.
@@ -13,8 +16,20 @@ const MaxShapes = maxShapes
 // Proven counts the remembered shapes.
 func (l *Linter) Proven() int { return len(l.proven) }
 
-// Add makes a Linter run one more lint.
-func (l *Linter) Add(li *lint.CertificateLint) { l.lints = append(l.lints, li) }
+// Fill makes a Linter remember n shapes.
+func (l *Linter) Fill(n int) {
+	for i := range n {
+		l.remember(proof{era: -1 - i}, nil)
+	}
+}
+
+// Add makes a Linter that runs one more lint.
+func Add(profiles []policy.Profile, extra *lint.CertificateLint) *Linter {
+	return newLinter(profiles, append(slices.Clone(mustLints()), extra))
+}
+
+// Harmless are the lints that may warn.
+var Harmless = harmless
 
 // Shape gives what a draft has in common with others.
 func Shape(der []byte) (string, error) {

@@ -82,9 +82,6 @@ func (l *Linter) checkForm(der []byte) ([]policy.Profile, error) {
 }
 
 func checkExtensions(c *x509.Certificate) error {
-	if len(c.Extensions) != len(form) {
-		return fmt.Errorf("there are %d extensions, not %d", len(c.Extensions), len(form))
-	}
 	for _, want := range form {
 		i := slices.IndexFunc(c.Extensions, func(e pkix.Extension) bool {
 			return e.Id.Equal(want.oid)
@@ -102,6 +99,10 @@ func checkExtensions(c *x509.Certificate) error {
 		if want.oid.Equal(authorityKeyID) && !isKeyIDOnly(c.Extensions[i].Value, c.AuthorityKeyId) {
 			return errors.New("authorityKeyIdentifier is not a key identifier alone")
 		}
+	}
+	if len(c.Extensions) > len(form) {
+		return fmt.Errorf("there are %d extensions, %d too many", len(c.Extensions),
+			len(c.Extensions)-len(form))
 	}
 	return nil
 }

@@ -64,12 +64,16 @@ func New(profiles []policy.Profile) (*Linter, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newLinter(profiles, lints), nil
+}
+
+func newLinter(profiles []policy.Profile, lints []*lint.CertificateLint) *Linter {
 	l := &Linter{profiles: profiles, lints: lints, proven: map[proof][]policy.Profile{}}
 	for _, li := range lints {
 		l.eras = append(l.eras, li.EffectiveDate, li.IneffectiveDate)
 	}
 	slices.SortFunc(l.eras, time.Time.Compare)
-	return l, nil
+	return l
 }
 
 var rfcAndCommunity = sync.OnceValues(func() ([]*lint.CertificateLint, error) {
