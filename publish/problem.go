@@ -41,7 +41,8 @@ func (d door) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		detail = known.Detail
 	}
 	if status >= http.StatusInternalServerError && r.Context().Err() == nil {
-		d.Log.ErrorContext(r.Context(), "publishing", "path", r.URL.Path, "error", err)
+		d.Log.Error("a document could not be served", "path", r.URL.Path, "error", err,
+			"request_id", r.Header.Get("X-Request-Id"))
 	}
 	if status == http.StatusServiceUnavailable {
 		after := cmp.Or(known.RetryAfter, retryAfter)
@@ -54,7 +55,6 @@ func (d door) refuse(w http.ResponseWriter, r *http.Request, err error) {
 func writeProblem(w http.ResponseWriter, status int, detail string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	// An error here means that the client has gone.

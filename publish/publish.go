@@ -64,7 +64,6 @@ func (d door) serve(find func(*http.Request) (document, error)) http.HandlerFunc
 		sum := sha256.Sum256(doc.content)
 		h := w.Header()
 		h.Set("Content-Type", doc.mediaType)
-		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
 		setFreshness(h, d.Now(), doc.fresh)
 		http.ServeContent(w, r, "", doc.modified, bytes.NewReader(doc.content))
