@@ -1,6 +1,7 @@
 package acmeserver
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mayflyca/mayfly/ca"
@@ -70,7 +71,9 @@ type Challenge struct {
 	Token     string    `json:"token"`
 	Status    Status    `json:"status"` // pending, processing, valid or invalid
 	Validated time.Time `json:"validated,omitzero"`
-	Error     *Problem  `json:"error,omitempty"`
+	Error     *Problem  `json:"error,omitempty"` // of the latest attempt
+	// Attempt is when a validation in progress was last heard of.
+	Attempt time.Time `json:"attempt,omitzero"`
 	// Trace is what the validator resolved, dialled and received, a line each, for people.
 	Trace []string `json:"trace,omitempty"`
 }
@@ -80,6 +83,80 @@ type Problem struct {
 	Type        string         `json:"type"`
 	Detail      string         `json:"detail"`
 	Status      int            `json:"status,omitempty"`
-	Identifier  *identity.Name `json:"identifier,omitempty"`
+	Identifier  *identity.Name `json:"identifier,omitempty"` // in a subproblem only
+	Algorithms  []string       `json:"algorithms,omitempty"` // with badSignatureAlgorithm
 	Subproblems []Problem      `json:"subproblems,omitempty"`
+}
+
+// statusAt derives the order's state (section 7.1.6).
+func (o *Order) statusAt(now time.Time) Status {
+	switch c := o.Certificate; {
+	case c != nil && c.State == ca.Issued:
+		return StatusValid
+	case c != nil && c.State == ca.Promised:
+		return StatusProcessing
+	case o.Error != nil || !now.Before(o.ExpiresAt):
+		return StatusInvalid
+	}
+	status := StatusReady
+	for i := range o.Authorizations { // all of them, never the first again and again (never #7)
+		switch o.Authorizations[i].statusAt(now) {
+		case StatusValid:
+		case StatusPending:
+			status = StatusPending
+		default:
+			return StatusInvalid
+		}
+	}
+	return status
+}
+
+// statusAt derives the authorization's state: it may have expired.
+func (a *Authorization) statusAt(now time.Time) Status {
+	if (a.Status == StatusPending || a.Status == StatusValid) && !now.Before(a.Expires) {
+		return StatusExpired
+	}
+	return a.Status
+}
+
+// fail makes the order invalid for good because of one authorization's problem. It expires at once:
+// the account's list shows no order that nothing can come of.
+func (o *Order) fail(a *Authorization, p Problem, now time.Time) {
+	if o.Error != nil {
+		return
+	}
+	name := a.identifier()
+	sub := Problem{Type: p.Type, Detail: p.Detail, Identifier: &name}
+	o.Error = &Problem{
+		Type: p.Type, Detail: string(name.Type) + " " + name.Value + ": " + p.Detail, Status: p.Status,
+		Subproblems: []Problem{sub},
+	}
+	o.ExpiresAt = now.Truncate(time.Second)
+}
+
+// names are the order's identifiers.
+func (o *Order) names() []identity.Name {
+	names := make([]identity.Name, len(o.Authorizations))
+	for i := range o.Authorizations {
+		names[i] = o.Authorizations[i].identifier()
+	}
+	return names
+}
+
+// identifier is the name that the authorization is for, a wildcard's with its "*.".
+func (a *Authorization) identifier() identity.Name {
+	name := a.Name
+	if a.Wildcard {
+		name.Value = "*." + name.Value
+	}
+	return name
+}
+
+// clone copies the order, so that one goroutine can change it while another reads.
+func (o Order) clone() Order {
+	o.Authorizations = slices.Clone(o.Authorizations)
+	for i := range o.Authorizations {
+		o.Authorizations[i].Challenges = slices.Clone(o.Authorizations[i].Challenges)
+	}
+	return o
 }

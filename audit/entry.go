@@ -25,6 +25,8 @@ const (
 	AccountCreated Kind = "acme.account.created"
 	AccountChanged Kind = "acme.account.changed"
 	TokenCreated   Kind = "token.created"
+
+	ChallengeFailed Kind = "acme.challenge.failed" // for good
 )
 
 // Entry is one decision.

@@ -109,8 +109,10 @@ func TestCommonName(t *testing.T) {
 	}{
 		{pkix.Name{CommonName: "A.internal"}, nil, "a.internal", []string{"a.internal"}},
 		{
-			pkix.Name{CommonName: "b.internal", Organization: []string{"Widgits"}}, []string{"a.internal"},
-			"b.internal", []string{"a.internal", "b.internal"},
+			pkix.Name{CommonName: "b.internal", Organization: []string{"Widgits"}},
+			[]string{"a.internal"},
+			"b.internal",
+			[]string{"a.internal", "b.internal"},
 		},
 		{pkix.Name{Organization: []string{"Widgits"}}, []string{"a.internal"}, "", []string{"a.internal"}},
 	} {

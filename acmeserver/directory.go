@@ -1,0 +1,61 @@
+package acmeserver
+
+import (
+	"context"
+	"net/http"
+)
+
+// directory tells clients where everything is (RFC 8555 section 7.1.1).
+type directory struct {
+	NewNonce   string `json:"newNonce"`
+	NewAccount string `json:"newAccount"`
+	NewOrder   string `json:"newOrder"`
+	RevokeCert string `json:"revokeCert"`
+	KeyChange  string `json:"keyChange"`
+	Meta       meta   `json:"meta"`
+}
+
+type meta struct {
+	Profiles                map[string]string `json:"profiles"` // draft-ietf-acme-profiles
+	ExternalAccountRequired bool              `json:"externalAccountRequired,omitempty"`
+}
+
+func (s *Server) newDirectory() directory {
+	profiles := make(map[string]string)
+	for _, p := range s.ca.Profiles() {
+		profiles[p.Name] = p.Description
+	}
+	return directory{
+		NewNonce:   s.url("new-nonce"),
+		NewAccount: s.url("new-account"),
+		NewOrder:   s.url("new-order"),
+		RevokeCert: s.url("revoke-cert"),
+		KeyChange:  s.url("key-change"),
+		Meta:       meta{Profiles: profiles, ExternalAccountRequired: s.eabRequired},
+	}
+}
+
+func (s *Server) getDirectory() (*answer, error) { return &answer{body: s.directory}, nil }
+
+func (s *Server) postDirectory(context.Context, *request) (*answer, error) { return s.getDirectory() }
+
+// newNonce gives out a nonce (RFC 8555 section 7.2).
+func (s *Server) newNonce(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		nonce, err := s.nonces.mint(r.Context())
+		w.Header().Set("Replay-Nonce", nonce)
+		s.answer(w, r, "newNonce", &answer{status: status}, err)
+	}
+}
+
+func (s *Server) postNewNonce(context.Context, *request) (*answer, error) {
+	return &answer{status: http.StatusNoContent}, nil
+}
+
+// addNonce puts a fresh nonce on the answer to a POST. If there is none to be had, the answer goes
+// without: the client asks newNonce, which says why.
+func (s *Server) addNonce(w http.ResponseWriter, r *http.Request) {
+	if nonce, err := s.nonces.mint(r.Context()); err == nil {
+		w.Header().Set("Replay-Nonce", nonce)
+	}
+}
