@@ -168,6 +168,8 @@ func testRefusals(t *testing.T, h *house) {
 	} {
 		wantProblem(t, h.do(http.MethodGet, path), http.StatusNotFound, "")
 	}
+	unlisted := fmt.Sprintf("/crl/%s/%d.crl", issuer.ID, issuer.Shards)
+	wantProblem(t, h.do(http.MethodGet, unlisted), http.StatusNotFound, fmt.Sprint("to ", issuer.Shards-1))
 	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "BREW"} {
 		w := h.do(method, "/roots.pem")
 		wantProblem(t, w, http.StatusMethodNotAllowed, "GET or HEAD")
