@@ -240,7 +240,6 @@ var contentLints = []string{
 	"e_ext_san_rfc822_format_invalid",
 	"e_ext_san_space_dns_name",
 	"e_ext_san_uri_format_invalid",
-	"e_ext_san_uri_host_not_fqdn_or_ip",
 	"e_ext_san_uri_not_ia5",
 	"e_ext_san_uri_relative",
 	"e_generalized_time_does_not_include_seconds",

@@ -141,6 +141,30 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestLeftOut shows that the lint of a URI's host is wrong both ways, and that we are not.
+func TestLeftOut(t *testing.T) {
+	original := zlint.GlobalRegistry().CertificateLints().ByName("e_ext_san_uri_host_not_fqdn_or_ip")
+	d := good(t)
+	d.profile = policy.Builtin()[1]
+	for uri, c := range map[string]struct {
+		isGood bool
+		says   zlint.LintStatus
+	}{"http://a.b/": {true, zlint.Error}, "http://localhost:80/": {false, zlint.Pass}} {
+		d.names = []identity.Name{{Type: identity.URI, Value: uri}}
+		der := d.der(t)
+		parsed, err := zx509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := original.Execute(parsed, zlint.NewEmptyConfig()).Status; got != c.says {
+			t.Errorf("%s: the lint says %s: put it back in", uri, got)
+		}
+		if err := newLinter(t).Check(der); (err == nil) != c.isGood {
+			t.Errorf("%s: %v", uri, err)
+		}
+	}
+}
+
 // never #4: what panics on hostile content gives an error.
 func TestPanic(t *testing.T) {
 	for name, broken := range map[string]zlint.CertificateLintInterface{"panics": panics{}, "says nothing": silence{}} {
