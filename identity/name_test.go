@@ -92,6 +92,8 @@ var refused = []struct {
 	{identity.URI, "https://user@host/", "names a user"},
 	{identity.URI, "https://a_b/", "neither a DNS name nor"},
 	{identity.URI, "https://*.internal/", "neither a DNS name nor"},
+	{identity.URI, "spiffe://prod/db", "one label"},
+	{identity.URI, "https://localhost:80/", "one label"},
 	{identity.URI, "https://:80/", "neither a DNS name nor"},
 	{identity.URI, "https://fe80::1/", "not a URI"},
 	{identity.URI, "https://[::ffff:10.0.0.1]/", "neither a DNS name nor"},
