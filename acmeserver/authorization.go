@@ -57,7 +57,7 @@ func (s *Server) ownAuthorization(ctx context.Context, r *request) (o Order, ind
 		return o, 0, err
 	}
 	index, err = strconv.Atoi(r.param("index"))
-	if err != nil || index < 0 || index >= len(o.Authorizations) {
+	if err != nil || index < 0 || index >= len(o.Authorizations) || strconv.Itoa(index) != r.param("index") {
 		return o, 0, notFound("authorization")
 	}
 	return o, index, nil
