@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/mayflyca/mayfly/ca"
+	"github.com/mayflyca/mayfly/web"
 )
 
 // banner tells the person who started us where everything is and what to try. It is the only thing
@@ -19,7 +22,7 @@ func (h *house) banner(to io.Writer) error {
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, issuer := range h.ca.Issuers() {
 		if issuer.Kind == ca.Root {
-			fmt.Fprintf(table, "  root's SHA-256\t%x\n", sha256.Sum256(issuer.Certificate))
+			fmt.Fprintf(table, "  root's SHA-256\t%s\n", fingerprint(issuer.Certificate))
 		}
 	}
 	for _, line := range [][2]string{
@@ -64,5 +67,32 @@ func absolute(path string) string {
 	return path
 }
 
-// invite prints the lines for a first certificate.
-func (h *house) invite(*bytes.Buffer) {}
+// invite prints lines that get a first certificate when pasted on this machine.
+func (h *house) invite(to io.Writer) {
+	client := web.Client{
+		BaseURL: h.url, RootFile: shellWord(absolute(h.rootFile)), Name: "$(hostname -f)",
+		HTTP01Port: h.config.ACME.HTTP01Port,
+	}
+	if h.config.Trial() {
+		client.Name = "mayfly.localhost"
+	}
+	fmt.Fprintf(to, "\nTo get a certificate, run one of these as root in another terminal. The CA will "+
+		"look for the\nproof on port %d, so that must be free.\n\n  %s\n\n  %s\n\n%s/ has more.\n\n",
+		client.HTTP01Port, client.Certbot(), client.Lego(), h.url)
+}
+
+// fingerprint is a certificate's SHA-256, as openssl prints it.
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
+}
+
+// shellWord quotes a path that a shell would take apart.
+func shellWord(path string) string {
+	if !strings.ContainsFunc(path, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-", r)
+	}) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}

@@ -1,5 +1,14 @@
 package main_test
 
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
 // The kernel counts CPU time in these (sysconf(_SC_CLK_TCK), 100 on every Linux that Go runs on).
 const tickMS = 10
 
@@ -61,4 +70,3 @@ func childrenOf(b *testing.B, parent int) (pids []int) {
 	}
 	return pids
 }
-

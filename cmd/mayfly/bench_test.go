@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -149,18 +147,15 @@ type meter struct {
 func newMeter(b *testing.B, s *server) *meter {
 	b.Helper()
 	m := &meter{server: s}
-	for _, line := range s.env {
-		url, ok := strings.CutPrefix(line, "MAYFLY_DATABASE_URL=")
-		if !ok {
-			continue
-		}
-		var err error
-		if m.postgres, err = pgx.Connect(b.Context(), url); err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { m.postgres.Close(context.Background()) })
-		m.postmaster = parentOf(b, int(m.postgres.PgConn().PID()))
+	if s.databaseURL == "" {
+		return m
 	}
+	var err error
+	if m.postgres, err = pgx.Connect(b.Context(), s.databaseURL); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { m.postgres.Close(context.Background()) })
+	m.postmaster = parentOf(b, int(m.postgres.PgConn().PID()))
 	return m
 }
 

@@ -44,6 +44,7 @@ var arrows = []struct {
 	{"web", "fault audit identity policy identity/signin ca"},
 	{"store", "fault audit identity policy identity/signin ca acmeserver migrations"},
 	{"store/storetest", "fault audit identity policy identity/signin ca acmeserver store"},
+	{"ca/catest", "policy ca store"},
 
 	{"cmd/mayfly", "fault audit identity policy identity/signin config ca acmeserver publish api web store"},
 }
@@ -162,6 +163,9 @@ func inspectCalls(t *testing.T, path, rel string) error {
 		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(rel, p) })
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 0 {
+			return !callsSign(call) // of a big.Int
+		}
 		selector, ok := n.(*ast.SelectorExpr)
 		if !ok {
 			return true
@@ -177,4 +181,9 @@ func inspectCalls(t *testing.T, path, rel string) error {
 		return true
 	})
 	return nil
+}
+
+func callsSign(call *ast.CallExpr) bool {
+	selector, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && selector.Sel.Name == "Sign"
 }

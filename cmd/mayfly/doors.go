@@ -20,12 +20,12 @@ func (h *house) open() ([]door, []worker, error) {
 	}
 	console, err := web.New(web.Config{
 		CA: h.ca, BaseURL: h.url, PublishURL: h.publishURL, Version: programVersion(),
-		Trial: h.config.Trial(),
+		HTTP01Port: h.config.ACME.HTTP01Port, Trial: h.config.Trial(),
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the console: %w", err)
 	}
-	public := publish.New(publish.Config{CA: h.ca})
+	public := publish.New(publish.Config{CA: h.ca, Now: time.Now, Log: h.log})
 
 	https := http.NewServeMux()
 	https.Handle("/acme/", acme)

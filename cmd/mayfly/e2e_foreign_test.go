@@ -1,5 +1,24 @@
 package main_test
 
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/letsencrypt/challtestsrv"
+)
+
 // freePort finds a port that nobody listens on, below those that the system gives to clients.
 func freePort(t testing.TB) int {
 	t.Helper()
@@ -87,4 +106,3 @@ func mustRun(t testing.TB, dir string, env []string, name string, args ...string
 	}
 	return out
 }
-

@@ -1,18 +1,10 @@
 package main_test
 
 import (
-	"bytes"
-	"cmp"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/letsencrypt/challtestsrv"
 )
 
 // patience bounds every wait for something that normally takes milliseconds.
@@ -61,6 +51,7 @@ type server struct {
 	http01Port, tlsPort   int
 	env                   []string // beside what every server gets
 	args                  []string // behind "serve"
+	databaseURL           string   // empty for SQLite
 	stdout, stderr        output
 	startup               time.Duration // from exec to /readyz
 
@@ -75,7 +66,7 @@ func newServer(t testing.TB, databaseURL string) *server {
 	t.Helper()
 	https, plain, metrics := freePort(t), freePort(t), freePort(t)
 	s := &server{
-		dir:        t.TempDir(),
+		dir: t.TempDir(), databaseURL: databaseURL,
 		url:        fmt.Sprintf("https://localhost:%d", https),
 		publish:    fmt.Sprintf("http://localhost:%d", plain),
 		metrics:    fmt.Sprintf("http://127.0.0.1:%d", metrics),
@@ -190,7 +181,7 @@ func (s *server) end(t testing.TB, sig syscall.Signal) int {
 	}
 	for _, bad := range []string{"DATA RACE", "panic"} {
 		if strings.Contains(s.stderr.String(), bad) {
-			t.Errorf("%s in the server's output:\n%s", bad, s.stderr.tail(8000))
+			t.Errorf("%s in the server's output:\n%s", bad, s.stderr.tail(4000))
 		}
 	}
 	return s.cmd.ProcessState.ExitCode()
@@ -220,6 +211,10 @@ func (s *server) eventually(t testing.TB, what string, check func() error) {
 		}
 		if dead := s.alive(); dead != nil {
 			t.Fatalf("waiting until %s: %v", what, dead)
+		}
+		var status *statusError
+		if errors.As(err, &status) && status.code == http.StatusInternalServerError {
+			t.Fatalf("waiting until %s: %v\n%s", what, err, s.stderr.tail(4000))
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("waiting until %s: %v\n%s", what, err, s.stderr.tail(4000))

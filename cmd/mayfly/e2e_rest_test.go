@@ -1,5 +1,17 @@
 package main_test
 
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
 func (s *server) token(t testing.TB) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(s.dir, "mayfly-data", "admin-token"))
@@ -121,4 +133,3 @@ func get(hc *http.Client, url string) ([]byte, error) {
 	}
 	return body, nil
 }
-

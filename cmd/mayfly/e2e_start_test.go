@@ -2,21 +2,13 @@ package main_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"github.com/jackc/pgx/v5/pgproto3"
-
-	"github.com/mayflyca/mayfly/audit"
-	"github.com/mayflyca/mayfly/store"
 )
 
 // The second start finds what the first made, and says where the admin token is even when the file

@@ -1,5 +1,22 @@
 package main_test
 
+import (
+	"database/sql"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/mayflyca/mayfly/audit"
+	"github.com/mayflyca/mayfly/store"
+)
+
 // copyData gives the server what another one's first start made.
 func (s *server) copyData(t testing.TB, from *server) {
 	t.Helper()
@@ -216,4 +233,3 @@ func logInTheFuture(t *testing.T, s *server) {
 		t.Fatal(err)
 	}
 }
-

@@ -116,6 +116,7 @@ func newDoor(socket net.Listener, h http.Handler, tlsConfig *tls.Config, log *sl
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
 		// Broken handshakes and the like: the strangers' doing, not worth more than debug.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
