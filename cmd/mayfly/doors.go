@@ -30,7 +30,7 @@ func (h *house) open() ([]door, []worker, error) {
 	https := http.NewServeMux()
 	https.Handle("/acme/", acme)
 	rest := api.New(api.Config{
-		CA: h.ca, Tokens: h.store, Now: time.Now, Version: programVersion(),
+		CA: h.ca, Tokens: h.store, Now: time.Now, Version: programVersion(), Log: h.log,
 	})
 	https.Handle("/api/", rest)
 	https.Handle("/openapi.json", rest)
@@ -69,8 +69,7 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Resolvers: c.Resolvers, HTTP01Port: c.HTTP01Port, TLSALPN01Port: c.TLSALPN01Port,
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(),
 		},
-		EABRequired: c.EABRequired, RateLimits: c.RateLimits,
-		Now: time.Now, Log: h.log, Metrics: h.registry,
+		EABRequired: c.EABRequired, Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
 }
 
