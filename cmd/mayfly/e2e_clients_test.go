@@ -29,7 +29,7 @@ import (
 func TestClients(t *testing.T) {
 	clients := []struct {
 		name string
-		test func(*testing.T, *server, nameServer)
+		test func(*testing.T, *server, *nameServer)
 	}{
 		{"certbot http-01", certbotHTTP},
 		{"certbot dns-01 wildcard", certbotDNS},
@@ -65,14 +65,14 @@ func certbot(t *testing.T, s *server, args ...string) {
 	})...)
 }
 
-func certbotHTTP(t *testing.T, s *server, _ nameServer) {
+func certbotHTTP(t *testing.T, s *server, _ *nameServer) {
 	certbot(t, s, "certonly", "--server", s.directory(), "--agree-tos",
 		"--register-unsafely-without-email", "--standalone", "--http-01-address", "127.0.0.1",
 		"--http-01-port", fmt.Sprint(s.http01Port), "-d", "www.certbot.test", "-d", "certbot.test")
 	certbotLifecycle(t, s, "www.certbot.test", "www.certbot.test", "certbot.test")
 }
 
-func certbotDNS(t *testing.T, s *server, dns nameServer) {
+func certbotDNS(t *testing.T, s *server, dns *nameServer) {
 	hooks := dnsHooks(t, s.dir, dns)
 	certbot(t, s, "certonly", "--server", s.directory(), "--agree-tos",
 		"--register-unsafely-without-email", "--manual", "--preferred-challenges", "dns",
@@ -97,15 +97,15 @@ func certbotLifecycle(t *testing.T, s *server, lineage string, names ...string) 
 	s.verifyRevoked(t, second)
 }
 
-func legoHTTP(t *testing.T, s *server, _ nameServer) {
+func legoHTTP(t *testing.T, s *server, _ *nameServer) {
 	lego(t, s, nil, "lego.test", "--http", "--http.port", fmt.Sprintf("127.0.0.1:%d", s.http01Port))
 }
 
-func legoTLS(t *testing.T, s *server, _ nameServer) {
+func legoTLS(t *testing.T, s *server, _ *nameServer) {
 	lego(t, s, nil, "alpn.lego.test", "--tls", "--tls.port", fmt.Sprintf("127.0.0.1:%d", s.tlsPort))
 }
 
-func legoDNS(t *testing.T, s *server, dns nameServer) {
+func legoDNS(t *testing.T, s *server, dns *nameServer) {
 	lego(t, s, []string{"EXEC_PATH=" + dnsHooks(t, s.dir, dns)}, "*.lego.test",
 		"--dns", "exec", "--dns.disable-cp", "--dns.resolvers", dns.address)
 }
@@ -133,7 +133,7 @@ func lego(t *testing.T, s *server, env []string, name string, how ...string) {
 }
 
 // acmeTiny has no revocation of its own: the second run renews, and the REST API revokes.
-func acmeTiny(t *testing.T, s *server, _ nameServer) {
+func acmeTiny(t *testing.T, s *server, _ *nameServer) {
 	need(t, "acme-tiny")
 	webroot := filepath.Join(s.dir, "webroot")
 	if err := os.Mkdir(webroot, 0o755); err != nil {
@@ -172,7 +172,7 @@ func acmeTiny(t *testing.T, s *server, _ nameServer) {
 }
 
 // autocertTLS lets a real TLS server get its certificate in the middle of a handshake.
-func autocertTLS(t *testing.T, s *server, _ nameServer) {
+func autocertTLS(t *testing.T, s *server, _ *nameServer) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -217,15 +217,15 @@ func autocertTLS(t *testing.T, s *server, _ nameServer) {
 
 // dnsHooks writes a script "present|cleanup NAME VALUE" that sets TXT records in the test's DNS
 // server. It is how certbot's hooks and lego's exec provider both can call it.
-func dnsHooks(t *testing.T, dir string, dns nameServer) string {
+func dnsHooks(t *testing.T, dir string, dns *nameServer) string {
 	t.Helper()
 	need(t, "curl")
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.FormValue("action") {
 		case "present":
-			dns.AddDNSTXTRecord(r.FormValue("name"), r.FormValue("value"))
+			dns.setTXT(r.FormValue("name"), r.FormValue("value"))
 		case "cleanup":
-			dns.DeleteDNSTXTRecord(r.FormValue("name"))
+			dns.clearTXT(r.FormValue("name"))
 		default:
 			http.Error(w, "present or cleanup", http.StatusBadRequest)
 		}

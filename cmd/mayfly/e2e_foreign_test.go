@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
-	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -15,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/letsencrypt/challtestsrv"
 )
 
 // freePort finds a port that nobody listens on, below those that the system gives to clients.
@@ -47,29 +43,6 @@ func serveResponder(t testing.TB, s *server) *responder {
 	go srv.Serve(l)
 	t.Cleanup(func() { srv.Close() })
 	return r
-}
-
-// nameServer is a DNS server of the test: every name is 127.0.0.1, and TXT records can be set.
-type nameServer struct {
-	*challtestsrv.ChallSrv
-	address string
-}
-
-func serveDNS(t testing.TB) nameServer {
-	t.Helper()
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	srv, err := challtestsrv.New(challtestsrv.Config{
-		DNSAddrs: []string{address},
-		Log:      log.New(io.Discard, "", 0),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.SetDefaultDNSIPv4("127.0.0.1")
-	srv.SetDefaultDNSIPv6("")
-	go srv.Run()
-	t.Cleanup(srv.Shutdown)
-	return nameServer{srv, address}
 }
 
 // need skips a test whose foreign program is missing, unless it must be there.
