@@ -124,6 +124,10 @@ func (s *sqliteEngine) close() error {
 	s.commits.close()
 	var errs []error
 	if s.writer != nil {
+		// With a statement open, SQLite would leave the journal beside the database.
+		for _, stmt := range s.writer.prepared {
+			errs = append(errs, stmt.Close())
+		}
 		errs = append(errs, s.writer.conn.Close())
 	}
 	if s.readers != nil {
