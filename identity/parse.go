@@ -197,7 +197,7 @@ func parseURI(text string) (value, problem string) {
 		u.Host = strings.ToLower(u.Host)
 	}
 	value = u.String()
-	if again, err := url.Parse(value); err != nil || again.String() != value || len(value) > maxURI {
+	if again, err := url.Parse(value); err != nil || again.String() != value {
 		return "", "has no single canonical form"
 	}
 	return value, ""
