@@ -169,7 +169,8 @@ const maxContacts = 10
 // checkContacts takes e-mail addresses, one per URL (section 7.3).
 func checkContacts(contacts []string) error {
 	if len(contacts) > maxContacts {
-		return refuse(invalidContact, "contact: there are %d; at most %d are kept", len(contacts), maxContacts)
+		return refuse(invalidContact, "contact: there are %d; at most %d are kept", len(contacts),
+			maxContacts)
 	}
 	for _, contact := range contacts {
 		scheme, address, _ := strings.Cut(contact, ":")

@@ -60,7 +60,7 @@ func (o *Order) Ref() string { return "acme/order/" + o.ID }
 type Authorization struct {
 	Name       identity.Name `json:"name"` // without the "*." of a wildcard
 	Wildcard   bool          `json:"wildcard,omitempty"`
-	Status     Status        `json:"status"` // pending, valid, invalid or deactivated; expiry follows from the clock
+	Status     Status        `json:"status"` // pending, valid, invalid or deactivated; see statusAt
 	Expires    time.Time     `json:"expires"`
 	Challenges []Challenge   `json:"challenges"`
 }

@@ -38,11 +38,11 @@ type Config struct {
 
 // Validation says how challenges are proven.
 type Validation struct {
-	Resolvers       []string // host:port of DNS servers; empty for the system's
-	HTTP01Port      int      // 0 for 80
-	TLSALPN01Port   int      // 0 for 443
-	Allow, Deny     []netip.Prefix
-	AllowLoopback   bool
+	Resolvers     []string // host:port of DNS servers; empty for the system's
+	HTTP01Port    int      // 0 for 80
+	TLSALPN01Port int      // 0 for 443
+	Allow, Deny   []netip.Prefix
+	AllowLoopback bool
 }
 
 // Server is the door: an http.Handler for everything below /acme/. Safe for concurrent use.

@@ -18,14 +18,13 @@ import (
 	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/ca/catest"
 	"github.com/mayflyca/mayfly/publish"
-	"github.com/mayflyca/mayfly/store"
 	"github.com/mayflyca/mayfly/store/storetest"
 )
 
 // house is a door with all that is behind it.
 type house struct {
 	http.Handler
-	store *store.Store
+	store *fragile
 	ca    *ca.CA
 	now   time.Time
 	log   *bytes.Buffer
@@ -33,16 +32,9 @@ type house struct {
 
 func open(t testing.TB) *house {
 	t.Helper()
-	s := storetest.SQLite(t)
-	return openOn(t, s, s)
-}
-
-// openOn lets the CA see the store as behind.
-func openOn(t testing.TB, s *store.Store, behind ca.Store) *house {
-	t.Helper()
-	h := &house{store: s, now: time.Now(), log: &bytes.Buffer{}}
-	config := catest.Config(t, s)
-	config.Store = behind
+	h := &house{store: &fragile{Store: storetest.SQLite(t)}, now: time.Now(), log: &bytes.Buffer{}}
+	config := catest.Config(t, h.store.Store)
+	config.Store = h.store
 	h.ca = catest.Open(t, config)
 	h.Handler = publish.New(publish.Config{
 		CA: h.ca, Now: func() time.Time { return h.now },
@@ -91,14 +83,23 @@ func wantPEM(t testing.TB, text []byte, want ca.Issuer) {
 	}
 }
 
-// Making a CA is slow by intent, so those who only read share one.
-func TestDocuments(t *testing.T) {
+// Making a CA is slow by intent, so all share one. The order is that of what they do to it.
+func TestDoor(t *testing.T) {
 	h := open(t)
-	for name, test := range map[string]func(*testing.T, *house){
-		"certificates": testCertificates, "root by fingerprint": testRootByFingerprint,
-		"refusals": testRefusals, "HEAD": testHead,
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *house)
+	}{
+		{"certificates", testCertificates},
+		{"root by fingerprint", testRootByFingerprint},
+		{"refusals", testRefusals},
+		{"HEAD", testHead},
+		{"revocation", testRevocation},
+		{"freshness", testFreshness},
+		{"store away", testStoreAway},
+		{"conditions", testConditions},
 	} {
-		t.Run(name, func(t *testing.T) { test(t, h) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
 	}
 }
 
@@ -168,6 +169,8 @@ func testRefusals(t *testing.T, h *house) {
 	} {
 		wantProblem(t, h.do(http.MethodGet, path), http.StatusNotFound, "")
 	}
+	unlisted := fmt.Sprintf("/crl/%s/%d.crl", issuer.ID, issuer.Shards)
+	wantProblem(t, h.do(http.MethodGet, unlisted), http.StatusNotFound, fmt.Sprint("to ", issuer.Shards-1))
 	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "BREW"} {
 		w := h.do(method, "/roots.pem")
 		wantProblem(t, w, http.StatusMethodNotAllowed, "GET or HEAD")

@@ -225,7 +225,7 @@ func TestSerialsOfEveryShape(t *testing.T) {
 func TestAFailureHitsItsOwnerOnly(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
-		root := ca.Issuer{ID: "a", Kind: ca.Root, Parent: "a", Shards: 1, CreatedAt: noon}
+		root := ca.Issuer{ID: "a", Kind: ca.Root, Parent: "a", Certificate: []byte("DER"), Shards: 1, CreatedAt: noon}
 		must(t, s.AddIssuers(ctx, []ca.Issuer{root}))
 		fresh := root
 		fresh.ID = "b"

@@ -25,10 +25,7 @@ type write struct {
 	done   chan struct{}
 }
 
-const (
-	maxBatch    = 256
-	commitLimit = 15 * time.Second // for one transaction; an engine slower than that is away
-)
+const maxBatch = 256
 
 // committer gathers writes into transactions: the next takes what queued while the last ran. One
 // goroutine commits while there is work; it owns the writes it took.
@@ -158,7 +155,7 @@ func (c *committer) oneByOne(batch []*write) (rest []*write, err error) {
 }
 
 func (c *committer) transact(batch []*write) error {
-	ctx, cancel := context.WithTimeout(context.Background(), commitLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
 	begun := c.now()
 	for _, w := range batch {

@@ -25,6 +25,9 @@ type engine interface {
 	cleanNonces(ctx context.Context, before time.Time) error
 }
 
+// answerLimit is for one query or transaction: an engine slower than that is away.
+const answerLimit = 15 * time.Second
+
 // reader runs a query whose placeholders are $1, $2, … on either engine.
 type reader interface {
 	query(ctx context.Context, sql string, args ...any) (rows, error)
@@ -48,10 +51,12 @@ type scanner interface {
 	Scan(dest ...any) error
 }
 
-// list reads all rows of a query.
+// list reads all rows of a query, within answerLimit.
 func list[T any](
 	ctx context.Context, r reader, scan func(scanner) (T, error), sql string, args ...any,
 ) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
 	rows, err := r.query(ctx, sql, args...)
 	if err != nil {
 		return nil, err

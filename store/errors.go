@@ -32,6 +32,9 @@ func classify(err error) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return unavailable(err) // even if Postgres says why it does not let us in
+	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return classifyPostgres(err, pg)
 	}
@@ -88,7 +91,8 @@ func isUnique(err error) bool {
 // certainly rolled everything back, because of what one of the writes held or met. (Where the
 // outcome is unknown, a second run would find its own first one and call it another's.)
 func ownFault(err error) bool {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code[:min(2, len(pg.Code))] == "40" {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if ok && (pg.Code == "40P01" || pg.Code == "40001") {
 		return true // deadlock or serialization failure with another replica's batch
 	}
 	return !fault.Is(classify(err), fault.Unavailable)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -191,7 +192,7 @@ func (p *postgresEngine) write(ctx context.Context, w *write) error {
 }
 
 func (p *postgresEngine) update(ctx context.Context, f func(ctx context.Context, tx tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, commitLimit)
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	err := pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error { return f(ctx, pgTx{tx}) })
 	if answer, ok := errors.AsType[unchanged](err); ok {
@@ -226,8 +227,14 @@ func (p *postgresEngine) exclusive(
 		defer cancel()
 		_, _ = conn.WaitForNotification(guarded) // none comes: it ends with the connection
 	}()
-	defer func() { cancel(); <-watched }()
-	return f(guarded)
+	err = f(guarded)
+	lost := guarded.Err() != nil && ctx.Err() == nil
+	cancel()
+	<-watched
+	if err != nil && lost {
+		return unavailable(fmt.Errorf("lost the lock on %q: %w", name, err))
+	}
+	return err
 }
 
 // pgTx is a transaction on a pool's connection.

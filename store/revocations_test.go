@@ -92,16 +92,16 @@ func TestStaleShards(t *testing.T) {
 		}
 		stale("no issuers", noon)
 		must(t, s.AddIssuers(ctx, []ca.Issuer{
-			{ID: "i", Kind: ca.Issuing, Parent: "r", Shards: 2, CreatedAt: noon},
-			{ID: "none", Kind: ca.Issuing, Parent: "r", Shards: 0, CreatedAt: noon},
-			{ID: "r", Kind: ca.Root, Parent: "r", Shards: 1, CreatedAt: noon},
+			{ID: "i", Kind: ca.Issuing, Parent: "r", Certificate: []byte("DER"), Shards: 2, CreatedAt: noon},
+			{ID: "none", Kind: ca.Issuing, Parent: "r", Certificate: []byte("DER"), Shards: 0, CreatedAt: noon},
+			{ID: "r", Kind: ca.Root, Parent: "r", Certificate: []byte("DER"), Shards: 1, CreatedAt: noon},
 		}))
 		i0, i1, r0 := ca.Shard{Issuer: "i"}, ca.Shard{Issuer: "i", Shard: 1}, ca.Shard{Issuer: "r"}
 		stale("no CRLs", noon, i0, i1, r0)
 		next := noon.Add(time.Hour)
 		for n, shard := range []ca.Shard{i0, i1, r0} {
 			must(t, s.PublishCRL(ctx, ca.CRL{
-				Shard: shard, Number: 1, ThisUpdate: noon, Floor: noon,
+				Shard: shard, Number: 1, ThisUpdate: noon, Floor: noon, DER: []byte("DER"),
 				NextUpdate: next.Add(time.Duration(n) * time.Minute),
 			}))
 		}
@@ -119,6 +119,7 @@ func TestStaleShards(t *testing.T) {
 		stale("one is not complete", next, i1)
 		must(t, s.PublishCRL(ctx, ca.CRL{
 			Shard: i1, Number: 2, ThisUpdate: noon, NextUpdate: next, Floor: noon, Entries: 1,
+			DER: []byte("DER"),
 		}))
 		stale("all complete", next)
 	})

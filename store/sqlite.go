@@ -81,7 +81,7 @@ func (s *sqliteEngine) open(ctx context.Context, dir string) error {
 		return openingSQLite(dir, err)
 	}
 	file.Close()
-	if s.writers, err = sql.Open("sqlite", dataSource(path, "_txlock=immediate")); err != nil {
+	if s.writers, err = sql.Open("sqlite", dataSource(path, writing)); err != nil {
 		return openingSQLite(dir, err)
 	}
 	s.writers.SetMaxOpenConns(1)
@@ -95,6 +95,11 @@ func (s *sqliteEngine) open(ctx context.Context, dir string) error {
 	}
 	return nil
 }
+
+// writing makes the journal grow to 32 MiB before it is copied into the database: random keys touch
+// the same pages again and again until then. The cache is large enough to hold what it touches.
+const writing = "_txlock=immediate&_pragma=wal_autocheckpoint(8192)" +
+	"&_pragma=journal_size_limit(67108864)&_pragma=cache_size(-32768)"
 
 func dataSource(path, more string) string {
 	file := url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=busy_timeout(10000)" +
@@ -119,6 +124,10 @@ func (s *sqliteEngine) close() error {
 	s.commits.close()
 	var errs []error
 	if s.writer != nil {
+		// With a statement open, SQLite would leave the journal beside the database.
+		for _, stmt := range s.writer.prepared {
+			errs = append(errs, stmt.Close())
+		}
 		errs = append(errs, s.writer.conn.Close())
 	}
 	if s.readers != nil {

@@ -74,7 +74,7 @@ func (s *Store) Alone() bool { return s.alone }
 func (s *Store) Close() error { return s.close() }
 
 // Ping tells why nothing can be written, nil if something can: it writes. Concurrent calls share
-// one write, which shares its commit with whatever else is written.
+// one write.
 func (s *Store) Ping(ctx context.Context) error {
 	probe := s.probes.DoChan("", func() (any, error) {
 		return nil, s.engine.update(context.WithoutCancel(ctx), func(ctx context.Context, tx tx) error {

@@ -1,6 +1,9 @@
 package web
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Client is what the lines that people copy into a shell are filled with, on the start page and
 // wherever else the program tells how to begin.
@@ -44,8 +47,13 @@ func (c Client) Lego() string {
 
 // REST gives the lines that make a key and a request, send it, and unpack the answer.
 func (c Client) REST() string {
-	return fmt.Sprintf(`openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout app.key -out app.csr -subj / -addext "subjectAltName=DNS:%[3]s"
-jq --null-input --rawfile csr app.csr '{csr: $csr, profile: "server"}' > request.json
-curl --fail-with-body --cacert %[2]s --header "Authorization: Bearer $MAYFLY_TOKEN" --header "Content-Type: application/json" --data @request.json --output answer.json %[1]s/api/v1/certificates
-jq --raw-output '.certificate + .chain' answer.json > app.pem`, c.BaseURL, c.RootFile, c.Name)
+	return strings.Join([]string{
+		"openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / " +
+			`-addext "subjectAltName=DNS:` + c.Name + `" -keyout app.key -out app.csr`,
+		`jq --null-input --rawfile csr app.csr '{csr: $csr, profile: "server"}' > request.json`,
+		"curl --fail-with-body --cacert " + c.RootFile + ` --header "Authorization: Bearer $MAYFLY_TOKEN" ` +
+			`--header "Content-Type: application/json" --data @request.json --output answer.json ` +
+			c.BaseURL + "/api/v1/certificates",
+		"jq --raw-output '.certificate + .chain' answer.json > app.pem",
+	}, "\n")
 }

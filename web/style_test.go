@@ -24,8 +24,15 @@ func TestContrast(t *testing.T) {
 			colours[m[1]] = luminance(t, m[2])
 		}
 		for _, pair := range [][2]string{
-			{"ink", "paper"}, {"ink", "card"}, {"ink", "code"}, {"soft", "paper"}, {"soft", "card"},
-			{"soft", "code"}, {"accent", "paper"}, {"accent", "card"}, {"on-accent", "accent"},
+			{"ink", "paper"},
+			{"ink", "card"},
+			{"ink", "code"},
+			{"soft", "paper"},
+			{"soft", "card"},
+			{"soft", "code"},
+			{"accent", "paper"},
+			{"accent", "card"},
+			{"on-accent", "accent"},
 			{"on-trial", "trial"},
 		} {
 			front, ok1 := colours[pair[0]]

@@ -61,12 +61,12 @@ func open(t testing.TB, d http.Handler, path string, status int) *html.Node {
 	return tree
 }
 
-// Making a CA is slow by intent, so all that read share one.
+// Making a CA is slow by intent, so all share one.
 func TestPages(t *testing.T) {
 	c := catest.New(t, storetest.SQLite(t))
 	for name, test := range map[string]func(*testing.T, *ca.CA){
 		"what a reader sees": testStart, "lines": testLines, "trial": testTrial, "markup": testMarkup,
-		"assets": testAssets, "refusals": testRefusals,
+		"assets": testAssets, "refusals": testRefusals, "evil subject": testEvilSubject,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}

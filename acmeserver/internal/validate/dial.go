@@ -73,8 +73,8 @@ func (v *Validator) permitAny(
 }
 
 // since is the time from start in a form for people.
-func (v *Validator) since(start time.Time) time.Duration {
-	return v.now().Sub(start).Round(10 * time.Microsecond)
+func (v *Validator) since(start time.Time) string {
+	return fmt.Sprintf("%.2f ms", v.now().Sub(start).Seconds()*1000)
 }
 
 func dial(ctx context.Context, target permitted, port uint16) (net.Conn, error) {

@@ -31,27 +31,27 @@ const userAgent = "Mayfly-Validation (+https://github.com/mayflyca/mayfly)"
 
 // http01 fetches the key authorization over HTTP (RFC 8555 section 8.3).
 func (v *Validator) http01(ctx context.Context, c Challenge, t *trace) *problem {
-	next := &url.URL{
+	to := target{host: c.Name, port: v.http01Port, url: &url.URL{
 		Scheme: "http", Host: authority(c.Name.Value, v.http01Port, 80),
 		Path: "/.well-known/acme-challenge/" + c.Token,
-	}
+	}}
 	limit := len(c.KeyAuthorization) + bodySlack
 	for range maxRedirects + 1 {
-		target, err := v.newTarget(next)
-		if err != nil {
-			return failed(connection, "%s was redirected to %s, which this CA does not follow: %s",
-				c.Name.Value, excerpt(next.String()), err)
-		}
-		got, p := v.get(ctx, target, limit, t)
+		got, p := v.get(ctx, to, limit, t)
 		if p != nil {
 			return p
 		}
 		if got.location == "" {
 			return judge(got, c, limit)
 		}
-		if next, err = next.Parse(got.location); err != nil {
-			return failed(connection, "%s redirects to %s, which is not a URL",
-				got.from, excerpt(got.location))
+		next, err := to.url.Parse(got.location)
+		if err == nil {
+			to, err = v.redirected(next)
+		}
+		if err != nil {
+			t.add("not following the redirect: %s", err)
+			return failed(connection, "%s redirects to %s, which this CA does not follow: %s",
+				got.from, excerpt(got.location), err)
 		}
 	}
 	return failed(connection, "%s redirects more than %d times; serve the key authorization directly",
@@ -78,9 +78,8 @@ type target struct {
 	url   *url.URL
 }
 
-// newTarget checks where the challenge or a redirect sends us. The address policy comes later, with
-// the dial.
-func (v *Validator) newTarget(u *url.URL) (target, error) {
+// redirected checks where a redirect sends us. The address policy comes later, with the dial.
+func (v *Validator) redirected(u *url.URL) (target, error) {
 	port := uint16(80)
 	switch u.Scheme {
 	case "http":
@@ -112,7 +111,7 @@ func parseHost(text string) (identity.Name, error) {
 		return identity.ParseName(identity.IP, text)
 	}
 	name, err := identity.ParseName(identity.DNS, text)
-	if err == nil && strings.HasPrefix(name.Value, "*") {
+	if err == nil && name.IsWildcard() {
 		err = errors.New("its host is a wildcard")
 	}
 	return name, err
@@ -248,7 +247,7 @@ func judge(got *reply, c Challenge, limit int) *problem {
 	case bytes.HasPrefix(body, []byte(c.Token+".")):
 		return failed(incorrectResponse, "%s served the key authorization of another account (%s); "+
 			"an old responder may still be running", got.from, excerpt(body))
-	case len(got.body) == 0:
+	case len(body) == 0:
 		return failed(incorrectResponse, "%s served an empty body where the key authorization was "+
 			"expected; check what is behind %s", got.from, path)
 	}

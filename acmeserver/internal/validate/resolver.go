@@ -47,11 +47,15 @@ func (r resolver) addresses(
 	return r.askAddresses(ctx, host.Value, t)
 }
 
-// systemAddresses looks in the system's hosts file, then asks the DNS servers of resolv.conf. The
-// name is taken as complete: with a search list, somebody else's zone could answer for it.
+// systemAddresses looks in the system's hosts file, then asks the DNS servers of resolv.conf. Only a
+// name of a single label is completed by the search list, as everywhere on the host's network; for
+// others, somebody else's zone could then answer.
 func systemAddresses(ctx context.Context, name string, t *trace) ([]netip.Addr, *problem) {
-	system := net.Resolver{PreferGo: true}
-	addrs, err := system.LookupNetIP(ctx, "ip", name+".")
+	system, question := net.Resolver{PreferGo: true}, name
+	if strings.Contains(name, ".") {
+		question += "."
+	}
+	addrs, err := system.LookupNetIP(ctx, "ip", question)
 	var missing *net.DNSError
 	switch {
 	case errors.As(err, &missing) && missing.IsNotFound:

@@ -55,6 +55,7 @@ func (t *trace) add(format string, args ...any) {
 // clean gives s as at most limit bytes of printable ASCII.
 func clean(s string, limit int) string {
 	var b strings.Builder
+	b.Grow(min(len(s), limit) + len(`\x00`))
 	for i := 0; i < len(s) && b.Len() <= limit; i++ {
 		if ' ' <= s[i] && s[i] <= '~' {
 			b.WriteByte(s[i])

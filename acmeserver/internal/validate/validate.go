@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/mayflyca/mayfly/identity"
@@ -116,7 +115,7 @@ func (v *Validator) check(ctx context.Context, c Challenge, t *trace) *problem {
 	switch {
 	case c.Name.Type != identity.DNS && c.Name.Type != identity.IP:
 		return failed(malformed, "no challenge can prove an identifier of type %q", c.Name.Type)
-	case strings.HasPrefix(c.Name.Value, "*."):
+	case c.Name.IsWildcard():
 		return failed(malformed, "%s is to be proven at the name behind its \"*.\"", c.Name.Value)
 	case c.Type == "dns-01" && c.Name.Type == identity.DNS:
 		return v.dns01(ctx, c, t)
