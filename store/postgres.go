@@ -77,6 +77,10 @@ func openPostgres(ctx context.Context, c Config) (engine, error) {
 const durableSession = `SELECT set_config('synchronous_commit', 'on', false)
 	WHERE current_setting('synchronous_commit') = 'off'`
 
+// noJIT keeps Postgres from compiling statements, which takes longer than any of ours runs. It would
+// do so for each that reads a table although enable_seqscan is off: its estimate is then enormous.
+const noJIT = `SET jit = off`
+
 func newPool(
 	ctx context.Context, config *pgxpool.Config, conns int32, session ...string,
 ) (*pgxpool.Pool, error) {
@@ -85,7 +89,7 @@ func newPool(
 		config.MaxConns, config.MinConns = conns, 0
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		for _, statement := range session {
+		for _, statement := range append([]string{noJIT}, session...) {
 			if _, err := conn.Exec(ctx, statement); err != nil {
 				return err
 			}

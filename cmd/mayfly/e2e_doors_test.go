@@ -58,7 +58,7 @@ func TestBadInput(t *testing.T) {
 		"ACME other media type":      {"POST", account, anyJSON, `{}`, nil, 415},
 		"ACME wrong method":          {"GET", order, "", "", nil, 405},
 		"ACME unknown path":          {"GET", "/acme/nothing", "", "", nil, 404},
-		"ACME directory by POST":     {"POST", "/acme/directory", jose, "", nil, 405},
+		"ACME directory by POST":     {"POST", "/acme/directory", jose, "", nil, 400},
 		"console by POST":            {"POST", "/", "text/plain", "hello", nil, 405},
 		"console unknown path":       {"GET", "/nothing", "", "", nil, 404},
 		"roots by POST":              {"POST", "/roots.pem", "text/plain", "hello", nil, 405},

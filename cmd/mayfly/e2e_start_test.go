@@ -149,7 +149,7 @@ func TestCommands(t *testing.T) {
 		"already":                    {"cert", "revoke", serial},
 		"exists: choose another":     {"cert", "issue", "cli.test"},
 		"give either names or --csr": {"cert", "issue"},
-		"no such":                    {"cert", "show", "00"},
+		"no such":                    {"cert", "show", "0123"},
 		"give the CA's root":         {"cert", "list", "--root="},
 		"no token":                   {"cert", "list", "--token="},
 	} {
