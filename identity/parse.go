@@ -188,7 +188,7 @@ func parseURI(text string) (value, problem string) {
 		} else {
 			host, problem = parseDNS(host)
 		}
-		if problem != "" || strings.HasPrefix(host, "*") {
+		if problem != "" || strings.HasPrefix(host, "*") || host != strings.ToLower(u.Hostname()) {
 			return "", "has a host that is neither a DNS name nor an IP address in canonical form"
 		}
 		if !isAddress(host) && !strings.Contains(host, ".") {
