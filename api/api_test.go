@@ -275,6 +275,11 @@ func TestEveryOperationNeedsAToken(t *testing.T) {
 	issued := s.issue(t, "a.internal")
 	plain := s.newToken(t, "plain", identity.RoleNone)
 	unknown, _ := signin.NewToken(s.clock.Now(), "unknown", identity.RoleAdmin)
+	expired, token := signin.NewToken(s.clock.Now(), "expired", identity.RoleAdmin)
+	token.ExpiresAt = s.clock.Now()
+	if err := s.store.AddToken(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
 	operations := 0
 	for path, methods := range s.openAPI(t).Paths {
 		path = strings.ReplaceAll(path, "{serial}", issued.Serial)
@@ -285,7 +290,9 @@ func TestEveryOperationNeedsAToken(t *testing.T) {
 				good = `{"reason":"keyCompromise"}`
 			}
 			for _, sent := range []string{good, `{}`, "\x00", ""} {
-				for _, header := range []string{"", "Bearer", "Bearer " + unknown, "Basic " + s.token, s.token} {
+				for _, header := range []string{
+					"", "Bearer", "Bearer " + unknown, "Bearer " + expired, "Basic " + s.token, s.token,
+				} {
 					w := s.call(t, strings.ToUpper(method), path, sent, "Authorization", header)
 					w.problem(http.StatusUnauthorized)
 					if got := w.Header().Get("WWW-Authenticate"); got != `Bearer realm="mayfly"` {
@@ -307,23 +314,6 @@ func TestEveryOperationNeedsAToken(t *testing.T) {
 	s.call(t, "GET", certificates, "").read(http.StatusOK, &page)
 	if len(page.Items) != 1 || page.Items[0].Status != "valid" {
 		t.Errorf("something was done: %+v", page.Items)
-	}
-}
-
-func TestExpiredToken(t *testing.T) {
-	s := newServer(t)
-	secret, token := signin.NewToken(s.clock.Now(), "short", identity.RoleAdmin)
-	token.ExpiresAt = s.clock.Now().Add(time.Hour)
-	if err := s.store.AddToken(t.Context(), token); err != nil {
-		t.Fatal(err)
-	}
-	get := func() int { return s.call(t, "GET", certificates, "", "Authorization", "Bearer "+secret).Code }
-	if got := get(); got != http.StatusOK {
-		t.Fatal(got)
-	}
-	s.clock.Advance(time.Hour)
-	if got := get(); got != http.StatusUnauthorized {
-		t.Fatal(got)
 	}
 }
 
@@ -510,14 +500,7 @@ func TestBadRequests(t *testing.T) {
 	if allow := s.call(t, "DELETE", certificates, "").Header().Values("Allow"); !slices.Equal(allow, []string{"GET", "POST"}) {
 		t.Errorf("Allow %v", allow)
 	}
-	if s.log.Len() > 0 {
-		t.Errorf("the log took them for faults of ours: %s", s.log)
-	}
-}
-
-// A body whose connection breaks off is the client's affair.
-func TestBrokenBody(t *testing.T) {
-	s := newServer(t)
+	// A body whose connection breaks off is the client's affair.
 	r := httptest.NewRequestWithContext(t.Context(), "POST", certificates,
 		io.MultiReader(strings.NewReader(`{"csr":"`), brokenReader{}))
 	r.Header.Set("Authorization", "Bearer "+s.token)
@@ -525,6 +508,9 @@ func TestBrokenBody(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
 	answer{w, t}.problem(http.StatusBadRequest)
+	if s.log.Len() > 0 {
+		t.Errorf("the log took them for faults of ours: %s", s.log)
+	}
 }
 
 type brokenReader struct{}
@@ -533,28 +519,27 @@ func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // What only the log may tell is not told, from wherever it comes.
 func TestInternalErrors(t *testing.T) {
-	for _, secret := range []error{
-		errors.New("secret"), fault.New(fault.Internal, "secret"), fault.Field("secret", "secret"),
+	var failure error
+	s := newServerWith(t, func(s *store.Store, config *ca.Config) {
+		config.Store = &storetest.Faulty{Store: s, Fault: func(method string) (before, after error) {
+			if method == "Promise" {
+				before = failure
+			}
+			return before, nil
+		}}
+	})
+	for _, failure = range []error{
+		errors.New("secret"), fault.New(fault.Internal, "secret"),
+		&fault.Error{Field: "secret", Detail: "secret", RetryAfter: time.Minute},
 	} {
-		var e *fault.Error
-		if errors.As(secret, &e) {
-			e.Kind = fault.Internal
-		}
-		s := newServerWith(t, func(s *store.Store, config *ca.Config) {
-			config.Store = &storetest.Faulty{Store: s, Fault: func(method string) (before, after error) {
-				if method == "Promise" {
-					before = secret
-				}
-				return before, nil
-			}}
-		})
+		s.log.Reset()
 		w := s.call(t, "POST", certificates, csrBody(t, "a.internal"), "X-Request-Id", "request-7")
 		p := w.problem(http.StatusInternalServerError)
 		if strings.Contains(w.Body.String(), "secret") || p.Errors != nil || w.Header().Get("Retry-After") != "" {
-			t.Errorf("%T: %v %s", secret, w.Header(), w.Body)
+			t.Errorf("%#v: %v %s", failure, w.Header(), w.Body)
 		}
 		if log := s.log.String(); !strings.Contains(log, "secret") || !strings.Contains(log, "request-7") {
-			t.Errorf("%T: the log is %q", secret, log)
+			t.Errorf("%#v: the log is %q", failure, log)
 		}
 	}
 }

@@ -19,6 +19,7 @@ const certificatesPath = "/api/v1/certificates"
 
 // certificate is what the API tells of one.
 type certificate struct {
+	_           struct{}   `additionalProperties:"true"` // there will be more, and clients must not mind
 	Serial      string     `json:"serial" example:"3f6b0c7e9a41d2585f0e1c6a7b9d8e24" doc:"Serial number: 32 lower-case hexadecimal digits."`
 	Status      ca.Status  `json:"status" enum:"pending,valid,revoked,expired" doc:"How it stands now. Only a valid one may be relied on."`
 	Profile     string     `json:"profile" example:"server" doc:"The profile it was issued under."`
@@ -101,7 +102,7 @@ func (d *door) registerCertificates() {
 	register(d, huma.Operation{
 		OperationID: "list-certificates", Method: http.MethodGet, Path: certificatesPath,
 		Summary:     "List certificates, newest first",
-		Description: "Filters are joined by \"and\". A page that is not the last has a `next` cursor.",
+		Description: "Filters are joined by \"and\". A page that may not be the last has a `next` cursor.",
 		Errors:      []int{http.StatusUnprocessableEntity},
 	}, d.list)
 	register(d, huma.Operation{

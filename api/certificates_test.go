@@ -80,7 +80,7 @@ func TestListFilters(t *testing.T) {
 		"name=a.internal":                     "a.internal",
 		"name=A.INTERNAL":                     "a.internal",
 		"name=10.0.0.1":                       "b.a.internal",
-		"name=spiffe://x/y":                   "",
+		"name=spiffe://x.internal/y":          "",
 		"name=a@internal":                     "",
 		"suffix=internal":                     "b.a.internal a.internal",
 		"suffix=a.internal":                   "b.a.internal a.internal",

@@ -38,10 +38,10 @@ func (in *listInput) Resolve(ctx huma.Context) []error {
 }
 
 type listOutput struct {
-	Link string `header:"Link" doc:"The next page, as rel=\"next\" (RFC 8288), unless this is the last."`
+	Link string `header:"Link" doc:"The next page, as rel=\"next\" (RFC 8288), if there is one."`
 	Body struct {
 		Items []certificate `json:"items" nullable:"false" doc:"The certificates of this page."`
-		Next  string        `json:"next,omitempty" doc:"The cursor of the next page; missing on the last."`
+		Next  string        `json:"next,omitempty" doc:"The cursor of the next page; missing if nothing follows."`
 	}
 }
 

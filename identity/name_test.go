@@ -98,6 +98,7 @@ var refused = []struct {
 	{identity.URI, "https://:80/", "neither a DNS name nor"},
 	{identity.URI, "https://fe80::1/", "not a URI"},
 	{identity.URI, "https://[::ffff:10.0.0.1]/", "neither a DNS name nor"},
+	{identity.URI, "https://[2001:db8:0::1]/", "neither a DNS name nor"},
 	{identity.URI, "https://h/a b", "percent-encode"},
 	{identity.URI, "https://h/é", "percent-encode"},
 	{identity.URI, "https://h/%zz", "not a URI"},
