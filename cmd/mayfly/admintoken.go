@@ -22,16 +22,17 @@ import (
 // without asking the network.
 func (h *house) writeRoots(context.Context) error {
 	h.rootFile = filepath.Join(h.config.DataDir, "roots.pem")
-	var text bytes.Buffer
+	var text []byte
 	for _, issuer := range h.ca.Issuers() {
 		if issuer.Kind == ca.Root {
-			pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: issuer.Certificate})
+			block := &pem.Block{Type: "CERTIFICATE", Bytes: issuer.Certificate}
+			text = append(text, pem.EncodeToMemory(block)...)
 		}
 	}
-	if kept, err := os.ReadFile(h.rootFile); err == nil && bytes.Equal(kept, text.Bytes()) {
+	if kept, err := os.ReadFile(h.rootFile); err == nil && bytes.Equal(kept, text) {
 		return nil
 	}
-	if err := replaceFile(h.rootFile, text.Bytes(), 0o644); err != nil {
+	if err := replaceFile(h.rootFile, text, 0o644); err != nil {
 		return fmt.Errorf("writing the roots: %w", err)
 	}
 	return nil

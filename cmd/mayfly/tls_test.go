@@ -65,7 +65,8 @@ func newOwn(t *testing.T, c *littleCA) *ownCertificate {
 	own := &ownCertificate{
 		ca: c, now: time.Now, log: slog.New(slog.DiscardHandler),
 		names: []identity.Name{
-			{Type: identity.DNS, Value: "localhost"}, {Type: identity.IP, Value: "127.0.0.1"},
+			{Type: identity.DNS, Value: "localhost"},
+			{Type: identity.IP, Value: "127.0.0.1"},
 			{Type: identity.IP, Value: "::1"},
 		},
 	}
