@@ -124,11 +124,7 @@ func (s *sqliteEngine) close() error {
 	s.commits.close()
 	var errs []error
 	if s.writer != nil {
-		// With a statement open, SQLite would leave the journal beside the database.
-		for _, stmt := range s.writer.prepared {
-			errs = append(errs, stmt.Close())
-		}
-		errs = append(errs, s.writer.conn.Close())
+		errs = append(errs, s.writer.close())
 	}
 	if s.readers != nil {
 		errs = append(errs, s.readers.Close())
@@ -217,6 +213,16 @@ func (s *sqliteEngine) exclusive(
 type liteTx struct {
 	conn     *sql.Conn
 	prepared map[string]*sql.Stmt
+}
+
+// close also closes the statements, which database/sql leaves to us: with one of them left, SQLite
+// would keep the files open, and its journal.
+func (t *liteTx) close() error {
+	var errs []error
+	for _, stmt := range t.prepared {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(append(errs, t.conn.Close())...)
 }
 
 func (t *liteTx) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
