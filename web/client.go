@@ -51,9 +51,9 @@ func (c Client) REST() string {
 		"openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / " +
 			`-addext "subjectAltName=DNS:` + c.Name + `" -keyout app.key -out app.csr`,
 		`jq --null-input --rawfile csr app.csr '{csr: $csr, profile: "server"}' > request.json`,
-		"curl --no-progress-meter --fail-with-body --cacert " + c.RootFile + ` --header "Authorization: Bearer $MAYFLY_TOKEN" ` +
-			`--header "Content-Type: application/json" --data @request.json --output answer.json ` +
-			c.BaseURL + "/api/v1/certificates",
+		"curl --no-progress-meter --fail-with-body --cacert " + c.RootFile +
+			` --header "Authorization: Bearer $MAYFLY_TOKEN" --header "Content-Type: application/json"` +
+			" --data @request.json --output answer.json " + c.BaseURL + "/api/v1/certificates",
 		"jq --raw-output '.certificate + .chain' answer.json > app.pem",
 	}, "\n")
 }
