@@ -175,6 +175,9 @@ func TestMistakesInTheFile(t *testing.T) {
 		"two documents":   {"listen: :1\n---\nlisten: :2\n", "second YAML document"},
 		"odd key":         {"? [a]\n: b\n", "mayfly.yaml:1: a key must be a plain word"},
 		"URL with path":   {"external_url: https://a/b\n", "write a URL of host and port only"},
+		"URL port":        {"external_url: https://a:99999\n", "write a URL of host and port only"},
+		"URL colon":       {"external_url: \"https://a:\"\n", "write a URL of host and port only"},
+		"second not YAML": {"listen: :1\n---\nacme: [\n", "mayfly.yaml:4: is not YAML"},
 		"URL scheme":      {"external_url: http://a\n", `for example "https://`},
 		"yaml boolean":    {"acme: {eab_required: yes}\n", `is "yes": write true or false`},
 		"rate limits":     {"acme: {rate_limits: true}\n", `is "true": write on or off`},
@@ -221,6 +224,10 @@ func TestEmptyFilesAndSections(t *testing.T) {
 	}
 	if _, err := config.Load(config.Source{File: t.TempDir()}); err == nil {
 		t.Error("a directory is no error")
+	}
+	_, err := config.Load(config.Source{File: "/dev/zero"})
+	if err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
+		t.Errorf("a file without an end: %v", err)
 	}
 }
 
