@@ -55,7 +55,7 @@ func TestContacts(t *testing.T) {
 		"tel:+49123": "unsupportedContact", "a@example.com": "unsupportedContact", "": "unsupportedContact",
 		"mailto:": "invalidContact", "mailto:a": "invalidContact", "mailto:a@b..c": "invalidContact",
 		"mailto:a@example.com,b@example.com": "invalidContact", "mailto:a@example.com?subject=x": "invalidContact",
-		"mailto:a%zz@example.com": "invalidContact", "mailto:\"a b\"@example.com": "invalidContact",
+		"mailto:a%zz@example.com": "invalidContact", "mailto:a?to=b@example.com": "invalidContact", "mailto:\"a b\"@example.com": "invalidContact",
 	} {
 		payload := map[string]any{"contact": []string{contact}}
 		if kind == "" {

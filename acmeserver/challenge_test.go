@@ -208,10 +208,14 @@ func TestCrashDuringValidation(t *testing.T) {
 			t.Fatalf("the challenge is %s", ch.Status)
 		}
 		// The process goes down; what it cut short is no verdict.
+		writes := h.store.count("UpdateOrder")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := h.door.Run(ctx); err != nil {
 			t.Errorf("Run: %v", err)
+		}
+		if got := h.store.count("UpdateOrder"); got != writes {
+			t.Errorf("while the process went down there were %d writes", got-writes)
 		}
 		other := c.authorization(c.newOrder("b.example.com").Authorizations[0]).Challenges[0].URL
 		r := c.post(other, `{}`)

@@ -74,6 +74,9 @@ func TestBadNoncesCostNothing(t *testing.T) {
 		header["nonce"] = b64(make([]byte, 40))
 		c.send(url, sign(c.key, header, nil)).refused(t, 400, "badNonce")
 	}
+	header := c.header(url)
+	header["kid"] = baseURL + "/acme/acct/../order"
+	c.send(url, sign(c.key, header, nil)).refused(t, 400, "accountDoesNotExist")
 	if got := h.store.count("NonceKey") - before; got > 2 {
 		t.Errorf("the key was read %d times", got)
 	}

@@ -90,6 +90,7 @@ func TestBadOrders(t *testing.T) {
 		"no identifiers":    {`{}`, 400, "malformed", 0},
 		"wrong type":        {`{"identifiers":"a"}`, 400, "malformed", 0},
 		"101 identifiers":   {identifiers(long...), 400, "malformed", 0},
+		"101 times one":     {identifiers(slices.Repeat(long[:1], 101)...), 400, "malformed", 0},
 		"notBefore":         {`{"identifiers":[{"type":"dns","value":"a.example.com"}],"notBefore":"2026-01-01T00:00:00Z"}`, 400, "malformed", 0},
 		"notAfter":          {`{"identifiers":[{"type":"dns","value":"a.example.com"}],"notAfter":"2026-01-01T00:00:00Z"}`, 400, "malformed", 0},
 		"unknown profile":   {`{"identifiers":[{"type":"dns","value":"a.example.com"}],"profile":"other"}`, 400, "invalidProfile", 0},
