@@ -16,9 +16,11 @@ FROM scratch
 COPY --from=build /out/mayfly /mayfly
 COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
-ENV MAYFLY_DATA_DIR=/data
+# There is no /tmp for what SQLite cannot sort in memory.
+ENV MAYFLY_DATA_DIR=/data SQLITE_TMPDIR=/data
 VOLUME /data
 EXPOSE 8443 8080
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["/mayfly", "ready"]
 ENTRYPOINT ["/mayfly"]
 CMD ["serve"]

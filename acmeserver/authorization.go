@@ -2,6 +2,8 @@ package acmeserver
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"slices"
 	"strconv"
 	"time"
@@ -30,7 +32,7 @@ func newAuthorization(name identity.Name, expires time.Time) Authorization {
 		types = []string{http01, tlsALPN01}
 	}
 	for _, t := range types {
-		a.Challenges = append(a.Challenges, Challenge{Type: t, Token: newID(), Status: StatusPending})
+		a.Challenges = append(a.Challenges, Challenge{Type: t, Token: newToken(), Status: StatusPending})
 	}
 	return a
 }
@@ -57,7 +59,7 @@ func (s *Server) ownAuthorization(ctx context.Context, r *request) (o Order, ind
 		return o, 0, err
 	}
 	index, err = strconv.Atoi(r.param("index"))
-	if err != nil || index < 0 || index >= len(o.Authorizations) {
+	if err != nil || index < 0 || index >= len(o.Authorizations) || strconv.Itoa(index) != r.param("index") {
 		return o, 0, notFound("authorization")
 	}
 	return o, index, nil
@@ -187,4 +189,12 @@ func (a *Authorization) challenge(kind string) *Challenge {
 		return nil
 	}
 	return &a.Challenges[i]
+}
+
+// newToken draws 192 bits. They are whole octets in base64url without padding: some clients decode
+// the token and use what they encode again, which must be the same text (RFC 8555 section 8.3).
+func newToken() string {
+	var random [24]byte
+	rand.Read(random[:])
+	return base64.RawURLEncoding.EncodeToString(random[:])
 }

@@ -52,7 +52,9 @@ func (s *Server) revokeCert(ctx context.Context, r *request) (*answer, error) {
 
 // ownCertificate finds the certificate in the record. It must be the very one: a serial alone can
 // be another CA's.
-func (s *Server) ownCertificate(ctx context.Context, text string) (*ca.Certificate, *x509.Certificate, error) {
+func (s *Server) ownCertificate(
+	ctx context.Context, text string,
+) (*ca.Certificate, *x509.Certificate, error) {
 	der, err := decodeBase64(text)
 	if err != nil {
 		return nil, nil, refuse(malformed, "certificate: it is not base64url without padding")

@@ -38,11 +38,11 @@ type Config struct {
 
 // Validation says how challenges are proven.
 type Validation struct {
-	Resolvers       []string // host:port of DNS servers; empty for the system's
-	HTTP01Port      int      // 0 for 80
-	TLSALPN01Port   int      // 0 for 443
-	Allow, Deny     []netip.Prefix
-	AllowLoopback   bool
+	Resolvers     []string // host:port of DNS servers; empty for the system's
+	HTTP01Port    int      // 0 for 80
+	TLSALPN01Port int      // 0 for 443
+	Allow, Deny   []netip.Prefix
+	AllowLoopback bool
 }
 
 // Server is the door: an http.Handler for everything below /acme/. Safe for concurrent use.
@@ -158,8 +158,6 @@ func (s *Server) signed(endpoint string, by signer, handle handler) http.Handler
 		if err == nil {
 			a, err = handle(r.Context(), req)
 		}
-		// On errors too: a client that lost its nonce needs no extra round trip (never #20).
-		s.addNonce(w, r)
 		s.answer(w, r, endpoint, a, err)
 	}
 }

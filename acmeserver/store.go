@@ -22,7 +22,8 @@ var (
 type Store interface {
 	// CreateAccount keeps a, unless an account with its Thumbprint exists: then that one is returned,
 	// created is false, and nothing was written.
-	CreateAccount(ctx context.Context, a Account, entries ...audit.Entry) (kept Account, created bool, err error)
+	CreateAccount(ctx context.Context, a Account, entries ...audit.Entry) (
+		kept Account, created bool, err error)
 	// Account and AccountByThumbprint find one; fault.NotFound if there is none.
 	Account(ctx context.Context, id string) (Account, error)
 	AccountByThumbprint(ctx context.Context, thumbprint string) (Account, error)

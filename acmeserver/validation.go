@@ -195,8 +195,8 @@ func (s *Server) settle(ctx context.Context, a Account, o Order, at place) (Orde
 		if o, err = s.keep(ctx, o, at, result, again); err != nil || !again {
 			return o, err
 		}
-		if c := o.Authorizations[at.index].challenge(at.kind); c.Status != StatusProcessing {
-			return o, nil // the client gave the authorization up
+		if o.Authorizations[at.index].Status != StatusPending {
+			return o, nil // the client gave it up
 		}
 		timer := time.NewTimer(backoffs[attempt])
 		select {

@@ -29,7 +29,8 @@ const (
 //     A-labels that IDNA2008 allows to register (RFC 5890 section 2.3.2.1); "*" only as the whole
 //     left-most label of several.
 //   - ip: the text of RFC 5952, without a zone and not an IPv4 address in IPv6 clothes.
-//   - uri: absolute, ASCII, with a host or an opaque part (RFC 5280 section 4.2.1.6), no user.
+//   - uri: absolute, ASCII, with a fully qualified host or an opaque part (RFC 5280 section 4.2.1.6),
+//     no user.
 //   - email: local@domain with an unquoted local part, whose case is kept (RFC 5321 section 4.1.2).
 func ParseName(t NameType, text string) (Name, error) {
 	var value, problem string
@@ -110,7 +111,7 @@ func labelProblem(label string) string {
 }
 
 // hasOnlyRegistrable tells whether every A-label of the name, given without a wildcard, is one that
-// IDNA2008 allows to register, in the one form it demands.
+// IDNA2008 allows to register and comes back the same from Unicode (RFC 5890 section 2.3.2.1).
 func hasOnlyRegistrable(name string) bool {
 	text, err := idna.Registration.ToUnicode(name)
 	if err != nil || strings.ContainsFunc(text, isSymbol) {
@@ -187,16 +188,15 @@ func parseURI(text string) (value, problem string) {
 		} else {
 			host, problem = parseDNS(host)
 		}
-		if problem != "" || strings.HasPrefix(host, "*") {
+		if problem != "" || strings.HasPrefix(host, "*") || host != strings.ToLower(u.Hostname()) {
 			return "", "has a host that is neither a DNS name nor an IP address in canonical form"
+		}
+		if !isAddress(host) && !strings.Contains(host, ".") {
+			return "", "has a host of one label; RFC 5280 wants it fully qualified, as in prod.internal"
 		}
 		u.Host = strings.ToLower(u.Host)
 	}
-	value = u.String()
-	if again, err := url.Parse(value); err != nil || again.String() != value || len(value) > maxURI {
-		return "", "has no single canonical form"
-	}
-	return value, ""
+	return u.String(), ""
 }
 
 // atomMarks are what RFC 5321 section 4.1.2 (through RFC 5322's atext) allows in an unquoted local

@@ -119,8 +119,8 @@ func TestDecide(t *testing.T) {
 		{"malformed", admin, with(dns("a_b.internal"), nil), fault.Invalid, "underscore"},
 		{"unknown type", admin, with([]identity.Name{{Type: "x", Value: "a"}}, nil), fault.Invalid, "not a type of name"},
 		{
-			"type of another profile", admin, with([]identity.Name{{Type: identity.URI, Value: "spiffe://a/b"}}, nil),
-			fault.Denied, `profile "server" does not allow names of type uri, and "spiffe://a/b" is one`,
+			"type of another profile", admin, with([]identity.Name{{Type: identity.URI, Value: "spiffe://a.b/c"}}, nil),
+			fault.Denied, `profile "server" does not allow names of type uri, and "spiffe://a.b/c" is one`,
 		},
 		{"foreign common name", admin, with(a, commonName("c.internal")), fault.Invalid, "not among the subject"},
 		{"common name in capitals", admin, with(a, commonName("A.internal")), fault.Invalid, "not among the subject"},

@@ -230,16 +230,25 @@ func TestMalformed(t *testing.T) {
 	uri := validate.Challenge{
 		Type: "http-01", Name: identity.Name{Type: identity.URI, Value: "spiffe://x/y"},
 	}
-	for _, c := range []validate.Challenge{
-		wildcard("http-01"), wildcard("tls-alpn-01"), // never #17: only dns-01 proves wildcards
-		challenge("http-01", "*.app.localhost"), challenge("tls-alpn-01", "*.app.localhost"),
-		challenge("dns-01", "*.app.localhost"), // the caller is to cut off the "*."
-		challenge("dns-01", "127.0.0.1"), challenge("dns-01", "::1"),
-		challenge("dns-02", "app.localhost"), uri,
-		{},
+	for _, test := range []struct {
+		challenge validate.Challenge
+		part      string
+	}{
+		{wildcard("http-01"), "only dns-01"}, // never #17
+		{wildcard("tls-alpn-01"), "only dns-01"},
+		{challenge("http-01", "*.app.localhost"), "behind its"}, // the caller is to cut off the "*."
+		{challenge("tls-alpn-01", "*.app.localhost"), "behind its"},
+		{challenge("dns-01", "*.app.localhost"), "behind its"},
+		{challenge("dns-01", "127.0.0.1"), "RFC 8738"},
+		{challenge("dns-01", "::1"), "RFC 8738"},
+		{challenge("dns-02", "app.localhost"), `"dns-02" is not a type`},
+		{uri, `identifier of type "uri"`},
+		{validate.Challenge{}, `identifier of type ""`},
 	} {
-		if r := check(t, v, c); r.ProblemType != "malformed" || len(r.Trace) > 0 {
-			t.Errorf("%+v: %+v", c, r)
+		r := check(t, v, test.challenge)
+		wantProblem(t, r, "malformed", test.part)
+		if len(r.Trace) > 0 {
+			t.Errorf("%+v: %q", test.challenge, r.Trace)
 		}
 	}
 }

@@ -105,7 +105,8 @@ func checkCertificate(cert *x509.Certificate, name identity.Name, digest [32]byt
 		return fmt.Sprintf("has %d subjectAltName extensions, not one", count)
 	}
 	if !isOnlyName(altNames.Value, name) {
-		return fmt.Sprintf("does not have %q as its only subjectAltName", name.Value)
+		return fmt.Sprintf("does not have %q as its only subjectAltName (its DNS names: %s)",
+			name.Value, excerpt(strings.Join(cert.DNSNames, ", ")))
 	}
 	return checkIdentifier(cert.Extensions, digest)
 }

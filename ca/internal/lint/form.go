@@ -54,8 +54,6 @@ func (l *Linter) checkForm(der []byte) ([]policy.Profile, error) {
 	}
 	_, isRSA := c.PublicKey.(*rsa.PublicKey)
 	switch {
-	case c.Version != 3:
-		return nil, fmt.Errorf("version is %d, not 3", c.Version)
 	case !slices.Contains(signatures, c.SignatureAlgorithm):
 		return nil, fmt.Errorf("signature algorithm %s is not one of ours", c.SignatureAlgorithm)
 	case c.IsCA || c.MaxPathLen != -1:

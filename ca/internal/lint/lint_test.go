@@ -1,6 +1,7 @@
 package lint_test
 
 import (
+	"bytes"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"strconv"
@@ -45,10 +46,14 @@ func TestEveryKind(t *testing.T) {
 	d := good(t)
 	d.profile = policy.Builtin()[1]
 	d.names = []identity.Name{
-		{Type: identity.DNS, Value: "*.example.internal"}, {Type: identity.DNS, Value: "localhost"},
-		{Type: identity.DNS, Value: "xn--bcher-kva.example"}, {Type: identity.DNS, Value: "internal"},
-		{Type: identity.IP, Value: "10.1.2.3"}, {Type: identity.IP, Value: "2001:db8::1"},
-		{Type: identity.URI, Value: "spiffe://example.internal/ns/a"}, {Type: identity.URI, Value: "urn:a:b"},
+		{Type: identity.DNS, Value: "*.example.internal"},
+		{Type: identity.DNS, Value: "localhost"},
+		{Type: identity.DNS, Value: "xn--bcher-kva.example"},
+		{Type: identity.DNS, Value: "internal"},
+		{Type: identity.IP, Value: "10.1.2.3"},
+		{Type: identity.IP, Value: "2001:db8::1"},
+		{Type: identity.URI, Value: "spiffe://example.internal/ns/a"},
+		{Type: identity.URI, Value: "urn:a:b"},
 		{Type: identity.Email, Value: "Ann.O'Hara@example.internal"},
 	}
 	for range 2 {
@@ -63,6 +68,7 @@ func TestEveryKind(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	kuOID, bcOID := asn1.ObjectIdentifier{2, 5, 29, 15}, asn1.ObjectIdentifier{2, 5, 29, 19}
 	akiOID, ekuOID := asn1.ObjectIdentifier{2, 5, 29, 35}, asn1.ObjectIdentifier{2, 5, 29, 37}
+	aiaOID, crlOID := asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 1}, asn1.ObjectIdentifier{2, 5, 29, 31}
 	value := func(oid asn1.ObjectIdentifier, der string) func(*tbs) {
 		return func(c *tbs) { c.extension(oid).Value = []byte(der) }
 	}
@@ -99,6 +105,10 @@ func TestRefusals(t *testing.T) {
 		{critical(ekuOID), "2.5.29.37 should be critical: false"},
 		{critical(oidSAN), "2.5.29.17 should be critical: false"},
 		{value(ekuOID, "\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x09"), ""}, // OCSP signing
+		{value(ekuOID, "\x30\x14\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01"), "of no profile"},
+		{value(ekuOID, "\x30\x0e\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01\x06\x02\x2a\x03"), "of no profile"},
+		{value(aiaOID, "\x30\x18\x30\x16\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x01\x86\x0ahttp://a.b"), "caIssuers"},
+		{value(crlOID, "\x30\x24"+strings.Repeat("\x30\x10\xa0\x0e\xa0\x0c\x86\x0ahttp://a.b", 2)), "one URL"},
 		{value(akiOID, "\x30\x03\x82\x01\x05"), "authority_key_identifier"},
 		{value(akiOID, "\x30\x06\x80\x01\x05\x82\x01\x05"), "authorityKeyIdentifier"},
 		{func(c *tbs) { c.Validity.NotBefore, c.Validity.NotAfter = c.Validity.NotAfter, c.Validity.NotBefore }, "e_validity_time_not_positive"},
@@ -137,6 +147,42 @@ func TestRefusals(t *testing.T) {
 		}
 		if err := warm.Check(base); err != nil || warm.Proven() != 1 {
 			t.Errorf("afterwards: %v, %d shapes", err, warm.Proven())
+		}
+	}
+}
+
+// never #27: an issuer signs with no other algorithm than ours, here ECDSA with SHA-512 and SHA-1.
+func TestSignatureAlgorithm(t *testing.T) {
+	der := good(t).der(t)
+	for _, oid := range []string{"\x2a\x86\x48\xce\x3d\x04\x03\x04", "\x2a\x86\x48\xce\x3d\x04\x03\x01"} {
+		other := bytes.ReplaceAll(der, []byte("\x2a\x86\x48\xce\x3d\x04\x03\x02"), []byte(oid))
+		if err := newLinter(t).Check(other); !fault.Is(err, fault.Internal) ||
+			!strings.Contains(err.Error(), "signature algorithm") {
+			t.Errorf("%x: %v", oid, err)
+		}
+	}
+}
+
+// TestLeftOut shows that the lint of a URI's host is wrong both ways, and that we are not.
+func TestLeftOut(t *testing.T) {
+	original := zlint.GlobalRegistry().CertificateLints().ByName("e_ext_san_uri_host_not_fqdn_or_ip")
+	d := good(t)
+	d.profile = policy.Builtin()[1]
+	for uri, c := range map[string]struct {
+		isGood bool
+		says   zlint.LintStatus
+	}{"http://a.b/": {true, zlint.Error}, "http://localhost:80/": {false, zlint.Pass}} {
+		d.names = []identity.Name{{Type: identity.URI, Value: uri}}
+		der := d.der(t)
+		parsed, err := zx509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := original.Execute(parsed, zlint.NewEmptyConfig()).Status; got != c.says {
+			t.Errorf("%s: the lint says %s: put it back in", uri, got)
+		}
+		if err := newLinter(t).Check(der); (err == nil) != c.isGood {
+			t.Errorf("%s: %v", uri, err)
 		}
 	}
 }
