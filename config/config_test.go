@@ -93,8 +93,10 @@ log:
 		ACME: config.ACME{
 			Resolvers: []string{"10.0.0.53:53", "[fd00::53]:53"}, HTTP01Port: 8080,
 			TLSALPN01Port: 8443, EABRequired: true,
-			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
-				netip.MustParsePrefix("::1/128")},
+			AllowNetworks: []netip.Prefix{
+				netip.MustParsePrefix("127.0.0.0/8"),
+				netip.MustParsePrefix("::1/128"),
+			},
 			DenyNetworks: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
 		},
 		Log: config.Log{Format: "json", Level: slog.LevelDebug},
@@ -145,8 +147,10 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 		ACME: config.ACME{
 			Resolvers: []string{"1.1.1.1:53", "2.2.2.2:53"}, HTTP01Port: 4, TLSALPN01Port: 5,
 			EABRequired: true,
-			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
-				netip.MustParsePrefix("127.0.0.0/8")},
+			AllowNetworks: []netip.Prefix{
+				netip.MustParsePrefix("10.0.0.0/8"),
+				netip.MustParsePrefix("127.0.0.0/8"),
+			},
 			DenyNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 		},
 		Log: config.Log{Format: "json", Level: slog.LevelWarn},
@@ -205,8 +209,10 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"mayfly.yaml:1: ", "mayfly.yaml:2: log.level",
-		"MAYFLY_PUBLISH_LISTEN: publish.listen", "--data-dir: data_dir"} {
+	for _, want := range []string{
+		"mayfly.yaml:1: ", "mayfly.yaml:2: log.level",
+		"MAYFLY_PUBLISH_LISTEN: publish.listen", "--data-dir: data_dir",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in\n%v", want, err)
 		}

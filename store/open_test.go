@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"io/fs"
 	"net"
 	"os"
@@ -140,4 +141,39 @@ func TestNotADatabase(t *testing.T) {
 	openError(t, store.Config{DataDir: dir, Migrate: true}, fault.Unavailable, dir)
 	file := filepath.Join(dir, "mayfly.db")
 	openError(t, store.Config{DataDir: file, Migrate: true}, fault.Unavailable, file)
+}
+
+// A password that is changed while we run is an outage, and ends as one.
+func TestPasswordChangedWhileRunning(t *testing.T) {
+	server := storetest.NewServer(t, false)
+	url := server.Database(t)
+	admin, err := sql.Open("pgx", url)
+	must(t, err)
+	defer admin.Close()
+	as := func(statements ...string) {
+		t.Helper()
+		for _, statement := range statements {
+			_, err := admin.Exec(statement)
+			must(t, err)
+		}
+	}
+	as(`CREATE ROLE locked LOGIN PASSWORD 'correct'`, `DO $$ BEGIN EXECUTE
+		format('ALTER DATABASE %I OWNER TO locked', current_database()); END $$`)
+	url = strings.Replace(url, "postgres@", "locked:correct@", 1)
+	s := storetest.Open(t, store.Config{DatabaseURL: url, Migrate: true})
+	must(t, s.Promise(t.Context(), promise(t, "")))
+
+	as(`ALTER ROLE locked PASSWORD 'other'`,
+		`SELECT pg_terminate_backend(pid, 9000) FROM pg_stat_activity WHERE usename = 'locked'`)
+	for range 2 { // on the lost connection, and on none
+		wantKind(t, "a write", s.Promise(t.Context(), promise(t, "")), fault.Unavailable)
+		_, err = s.Issuers(t.Context())
+		if err != nil { // a pool may notice the loss by itself
+			wantKind(t, "a read", err, fault.Unavailable)
+		}
+	}
+	as(`ALTER ROLE locked PASSWORD 'correct'`)
+	must(t, s.Promise(t.Context(), promise(t, "")))
+	_, err = s.Issuers(t.Context())
+	must(t, err)
 }

@@ -190,11 +190,11 @@ func TestOneOrderUpdateWins(t *testing.T) {
 			wg.Go(func() {
 				mine := o
 				mine.Profile = fmt.Sprint(i)
-				switch err := stores[i%2].UpdateOrder(t.Context(), mine); err {
-				case nil:
+				err := stores[i%2].UpdateOrder(t.Context(), mine)
+				switch {
+				case err == nil:
 					won.Add(1)
-				case acmeserver.ErrStale:
-				default:
+				case !errors.Is(err, acmeserver.ErrStale):
 					t.Error(err)
 				}
 			})

@@ -228,7 +228,7 @@ func TestPostgresStuck(t *testing.T) {
 	begun := time.Now()
 	var wg sync.WaitGroup
 	for name, call := range map[string]func() error{
-		"a hot write":  func() error { return s.Promise(context.Background(), p) },
+		"a hot write": func() error { return s.Promise(context.Background(), p) },
 		"a rare write": func() error {
 			return s.AddIssuers(context.Background(), []ca.Issuer{{ID: "i", Certificate: []byte("DER")}})
 		},
