@@ -75,6 +75,9 @@ func (s *Server) newAccount(ctx context.Context, r *request) (*answer, error) {
 	if err := checkContacts(p.Contact); err != nil {
 		return nil, err
 	}
+	if err := s.take(accountsPerAddress, addressKey(r.http)); err != nil {
+		return nil, err
+	}
 	a = Account{
 		ID: newID(), Thumbprint: r.key.thumbprint, Status: StatusValid, JWK: r.key.canonical,
 		Contact: p.Contact, Agreed: p.Agreed, CreatedAt: s.now(),

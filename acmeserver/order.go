@@ -33,6 +33,9 @@ type Account struct {
 	Contact    []string  `json:"contact,omitempty"`
 	Agreed     bool      `json:"agreed,omitempty"` // to the terms of service
 	CreatedAt  time.Time `json:"-"`
+	// Failing tells that the last validation of some name failed: there is a Streak. The store reads
+	// it with the account and never writes it.
+	Failing bool `json:"-"`
 }
 
 // Order is an order with its authorizations and challenges: one document, read and written whole.

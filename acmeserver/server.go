@@ -31,6 +31,10 @@ type Config struct {
 	BaseURL     string // as clients reach us, without a trailing slash; the door lies below BaseURL/acme/
 	Validation  Validation
 	EABRequired bool // new accounts need an external account binding
+	// RateLimits and pausing hold clients to limitTable, or to RateLimitOverrides of it, each
+	// "limit=key=count/duration".
+	RateLimits         bool
+	RateLimitOverrides []string
 	Now         func() time.Time
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer // nil for none
@@ -58,6 +62,7 @@ type Server struct {
 	nonces      *nonces
 	validations *validations
 	changing    locks // orders
+	limits      limits
 	directory   directory
 	handler     http.Handler
 }
@@ -93,13 +98,24 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
 		changing: locks{held: make(map[string]*lock)},
 	}
+	if c.RateLimits {
+		if s.limits, err = newLimits(c.RateLimitOverrides); err != nil {
+			return nil, err
+		}
+	}
 	s.directory = s.newDirectory()
 	s.handler = s.routes()
 	return s, nil
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.take(requestsPerAddress, addressKey(r)); err != nil {
+		s.answer(w, r, "unknown", nil, err)
+		return
+	}
+	s.handler.ServeHTTP(w, r)
+}
 
 // url gives the URL of a resource, exactly as clients must sign it.
 func (s *Server) url(path ...string) string { return s.base + strings.Join(path, "/") }

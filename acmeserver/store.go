@@ -44,6 +44,8 @@ type Store interface {
 	// CleanOrders deletes at most limit orders that expired before the given time, and says how many.
 	CleanOrders(ctx context.Context, before time.Time, limit int) (int, error)
 
+	StreakStore
+
 	// NonceKey is the key that authenticates nonces, the same for every process on this database, and
 	// lost together with the memory of which nonces were used. A process calls it at start and after
 	// ErrNonceKeyVoid.

@@ -11,10 +11,14 @@ import (
 
 const accountColumns = `id, thumbprint, version, status, doc, created_at`
 
+// accountSelect reads the columns, and whether a validation failed of late.
+const accountSelect = `SELECT ` + accountColumns + `, EXISTS (
+	SELECT 1 FROM acme_pauses p WHERE p.account = acme_accounts.id) FROM acme_accounts `
+
 func scanAccount(s scanner) (a acmeserver.Account, err error) {
 	var id, thumbprint, status, doc string
 	var version, created int64
-	if err := s.Scan(&id, &thumbprint, &version, &status, &doc, &created); err != nil {
+	if err := s.Scan(&id, &thumbprint, &version, &status, &doc, &created, &a.Failing); err != nil {
 		return a, err
 	}
 	err = json.Unmarshal([]byte(doc), &a)
@@ -58,7 +62,7 @@ func (s *Store) CreateAccount(
 // Account is acmeserver.Store's.
 func (s *Store) Account(ctx context.Context, id string) (acmeserver.Account, error) {
 	return one(ctx, s.engine, "account", scanAccount,
-		`SELECT `+accountColumns+` FROM acme_accounts WHERE id = $1`, id)
+		accountSelect+`WHERE id = $1`, id)
 }
 
 // AccountByThumbprint is acmeserver.Store's.
@@ -66,7 +70,7 @@ func (s *Store) AccountByThumbprint(
 	ctx context.Context, thumbprint string,
 ) (acmeserver.Account, error) {
 	return one(ctx, s.engine, "account", scanAccount,
-		`SELECT `+accountColumns+` FROM acme_accounts WHERE thumbprint = $1`, thumbprint)
+		accountSelect+`WHERE thumbprint = $1`, thumbprint)
 }
 
 // UpdateAccount is acmeserver.Store's.
