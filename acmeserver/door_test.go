@@ -54,6 +54,7 @@ type house struct {
 	door   *acmeserver.Server
 	config acmeserver.Config
 	ahead  atomic.Int64 // how far the door's clock is before the real one
+	peer   string       // host:port from where requests come; empty for httptest's
 }
 
 // open opens a door where every challenge is proven.
@@ -98,6 +99,9 @@ func (h *house) do(method, url, contentType string, body []byte) reply {
 	r := httptest.NewRequest(method, url, bytes.NewReader(body))
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
+	}
+	if h.peer != "" {
+		r.RemoteAddr = h.peer
 	}
 	w := httptest.NewRecorder()
 	h.door.ServeHTTP(w, r)

@@ -43,7 +43,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.nonces, m.validation, m.validations, m.limited, m.paused} {
+	for _, c := range []prometheus.Collector{
+		m.requests, m.nonces, m.validation, m.validations, m.limited, m.paused,
+	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

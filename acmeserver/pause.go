@@ -158,7 +158,8 @@ func (s *Server) showPauses(ctx context.Context) error {
 func (s *Server) cleanStreaks(ctx context.Context) error {
 	now := s.now()
 	for range cleanBatches {
-		deleted, err := s.store.CleanStreaks(ctx, now.Add(-pauseRule.Gap), now.Add(-pauseRetention), cleanBatch)
+		deleted, err := s.store.CleanStreaks(ctx, now.Add(-pauseRule.Gap), now.Add(-pauseRetention),
+			cleanBatch)
 		if err != nil {
 			return err
 		}
@@ -202,4 +203,3 @@ func (op Operator) Unpause(
 	}
 	return n, op.door.showPauses(ctx)
 }
-

@@ -35,9 +35,9 @@ type Config struct {
 	// "limit=key=count/duration".
 	RateLimits         bool
 	RateLimitOverrides []string
-	Now         func() time.Time
-	Log         *slog.Logger
-	Metrics     prometheus.Registerer // nil for none
+	Now                func() time.Time
+	Log                *slog.Logger
+	Metrics            prometheus.Registerer // nil for none
 }
 
 // Validation says how challenges are proven.

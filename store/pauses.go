@@ -132,7 +132,8 @@ func (s *Store) CleanStreaks(
 	err := s.engine.update(ctx, func(ctx context.Context, tx tx) error {
 		old, err := tx.exec(ctx, `DELETE FROM acme_pauses WHERE (account, name) IN (
 			SELECT account, name FROM acme_pauses WHERE paused_at IS NULL AND last_at < $1
-			ORDER BY last_at LIMIT $2) AND paused_at IS NULL AND last_at < $1`, microsUp(failed), int64(limit))
+			ORDER BY last_at LIMIT $2) AND paused_at IS NULL AND last_at < $1`,
+			microsUp(failed), int64(limit))
 		if err != nil {
 			return err
 		}
