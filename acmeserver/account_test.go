@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mayflyca/mayfly/audit"
+	"github.com/mayflyca/mayfly/store/storetest"
 )
 
 type account struct {
@@ -231,7 +232,7 @@ func TestStranger(t *testing.T) {
 
 // A database that is away is 503 with Retry-After, and nothing half-done.
 func TestDatabaseAway(t *testing.T) {
-	h := open(t)
+	h := openOn(t, storetest.SQLite(t), always(proven))
 	c := h.customer(t)
 	header := c.header(baseURL + "/acme/new-order")
 	if err := h.store.Close(); err != nil {

@@ -21,7 +21,7 @@ import (
 // checker is given the right things to prove (section 8.1).
 func TestChallengeIsProven(t *testing.T) {
 	var asked []validate.Challenge
-	h := openWith(t, storetest.SQLite(t), func(_ context.Context, c validate.Challenge) validate.Result {
+	h := openWith(t, func(_ context.Context, c validate.Challenge) validate.Result {
 		asked = append(asked, c)
 		return proven
 	})
@@ -61,7 +61,7 @@ func TestChallengeIsProven(t *testing.T) {
 // RFC 8555 sections 7.1.6 and 8.2: a wrong answer ends the challenge, its authorization and the
 // order, and everybody is told why: the client, and the record.
 func TestChallengeIsNotProven(t *testing.T) {
-	h := openWith(t, storetest.SQLite(t), always(wrong))
+	h := openWith(t, always(wrong))
 	c := h.customer(t)
 	o := c.newOrder("a.example.com", "b.example.com")
 	r := c.post(c.authorization(o.Authorizations[1]).Challenges[0].URL, `{}`).ok(t, 200)
@@ -97,7 +97,7 @@ func TestRetries(t *testing.T) {
 		var asked atomic.Int32
 		var result atomic.Pointer[validate.Result]
 		result.Store(&unreachable)
-		h := openWith(t, storetest.SQLite(t), func(context.Context, validate.Challenge) validate.Result {
+		h := openOn(t, storetest.SQLite(t), func(context.Context, validate.Challenge) validate.Result {
 			asked.Add(1)
 			return *result.Load()
 		})
@@ -154,7 +154,7 @@ func TestRetries(t *testing.T) {
 func TestOneChallengeOftenAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		var asked atomic.Int32
-		h := openWith(t, s, func(context.Context, validate.Challenge) validate.Result {
+		h := openOn(t, s, func(context.Context, validate.Challenge) validate.Result {
 			asked.Add(1)
 			return proven
 		})
@@ -201,7 +201,7 @@ func TestCrashDuringValidation(t *testing.T) {
 			<-ctx.Done()
 			return unreachable
 		}
-		h := openWith(t, storetest.SQLite(t), hang)
+		h := openOn(t, storetest.SQLite(t), hang)
 		c := h.customer(t)
 		o := c.newOrder("a.example.com")
 		url := c.authorization(o.Authorizations[0]).Challenges[0].URL
@@ -277,7 +277,7 @@ func TestStaleOrder(t *testing.T) {
 // never #4: what panics on a stranger's bytes ends one attempt.
 func TestValidationPanics(t *testing.T) {
 	var asked atomic.Int32
-	h := openWith(t, storetest.SQLite(t), func(context.Context, validate.Challenge) validate.Result {
+	h := openWith(t, func(context.Context, validate.Challenge) validate.Result {
 		if asked.Add(1) == 1 {
 			panic("a bug")
 		}

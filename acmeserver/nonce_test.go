@@ -13,7 +13,7 @@ import (
 // RFC 8555 section 6.5 across replicas: a nonce that one minted is good at another, once.
 func TestNonceAcrossReplicas(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		h := openWith(t, s, always(proven))
+		h := openOn(t, s, always(proven))
 		replica := houseOf(t, s, h.ca, always(proven))
 		c := h.customer(t)
 		there := *c
@@ -31,7 +31,7 @@ func TestNonceAcrossReplicas(t *testing.T) {
 func TestNonceAfterDatabaseCrash(t *testing.T) {
 	url := storetest.PostgresURL(t)
 	s := storetest.Open(t, store.Config{DatabaseURL: url, Migrate: true})
-	h := openWith(t, s, always(proven))
+	h := openOn(t, s, always(proven))
 	replica := houseOf(t, s, h.ca, always(proven))
 	c := h.customer(t)
 	there := *c

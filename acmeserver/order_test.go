@@ -257,7 +257,7 @@ func TestDeactivateAuthorization(t *testing.T) {
 
 // Orders that expired long ago are cleaned away (never #36: in bounded batches), and no others.
 func TestCleaning(t *testing.T) {
-	h := open(t)
+	h := openOn(t, storetest.SQLite(t), always(proven))
 	c := h.customer(t)
 	old := c.newOrder("a.example.com")
 	h.pass(7*24*time.Hour + 23*time.Hour)
