@@ -34,7 +34,7 @@ type limitKind struct {
 // one account, that all restart at once, or a thousand replicas of one service. A client that loops
 // has used them up within minutes, and then costs us next to nothing.
 var limitTable = map[string]limitKind{
-	requestsPerAddress: {limit.Rate{Count: 200_000, Per: 10 * time.Minute}, "requests from", parseAddress},
+	requestsPerAddress: {limit.Rate{Count: 600_000, Per: 10 * time.Minute}, "requests from", parseAddress},
 	accountsPerAddress: {limit.Rate{Count: 10_000, Per: time.Hour}, "new accounts from", parseAddress},
 	ordersPerAccount:   {limit.Rate{Count: 10_000, Per: time.Hour}, "new orders of account", parseAccount},
 	certificatesPerNameSet: {
@@ -51,18 +51,21 @@ const maxKeys = 1 << 16
 // itself, and anew after a restart.
 type limits map[string]*limit.Limiter
 
-// newLimits reads the overrides, each "limit=key=count/duration".
-func newLimits(overrides []string) (limits, error) {
+// newLimits reads the overrides, even if there are to be no limits.
+func newLimits(c Config) (limits, error) {
 	rates := make(map[string]map[string]limit.Rate)
 	for name, kind := range limitTable {
 		rates[name] = map[string]limit.Rate{"*": kind.rate}
 	}
-	for _, text := range overrides {
+	for _, text := range c.RateLimitOverrides {
 		name, key, rate, err := parseOverride(text)
 		if err != nil {
 			return nil, fmt.Errorf("acme.rate_limit_overrides: %.300q: %w", text, err)
 		}
 		rates[name][key] = rate
+	}
+	if !c.RateLimits {
+		return nil, nil
 	}
 	all := make(limits)
 	for name, of := range rates {

@@ -14,19 +14,16 @@ import (
 
 	"github.com/mayflyca/mayfly/acmeserver"
 	"github.com/mayflyca/mayfly/acmeserver/internal/validate"
-	"github.com/mayflyca/mayfly/store"
-	"github.com/mayflyca/mayfly/store/storetest"
 )
 
 // limited opens a door with limits, and with overrides of them. Its clock stands still.
 func limited(t testing.TB, check checkFunc, overrides ...string) *house {
 	t.Helper()
-	return limitedOn(t, storetest.SQLite(t), check, overrides...)
+	return openWith(t, check).limit(t, check, overrides...)
 }
 
-func limitedOn(t testing.TB, s *store.Store, check checkFunc, overrides ...string) *house {
+func (h *house) limit(t testing.TB, check checkFunc, overrides ...string) *house {
 	t.Helper()
-	h := openWith(t, s, check)
 	begun := time.Now().UTC().Truncate(time.Second)
 	h.config.Now = func() time.Time { return begun.Add(time.Duration(h.ahead.Load())) }
 	h.config.RateLimits, h.config.RateLimitOverrides = true, overrides
@@ -189,14 +186,13 @@ func (c *client) fail(name string) {
 
 func TestBadOverrides(t *testing.T) {
 	h := open(t)
-	h.config.RateLimits = true
 	account := strings.Repeat("A", 26)
 	for _, text := range []string{
 		"orders_per_account=" + account + "=1/1s", "accounts_per_address=2001:db8::/64=1/1h",
 		"requests_per_address=2001:db8::1=1/1h", "failures_per_name=" + account + "+a.example.com=1/1h",
 		"failures_per_name=" + account + "+2001:db8::1=1/1h", "certificates_per_name_set=10.0.0.1+*.x.example=9/1h",
 	} {
-		h.config.RateLimitOverrides = []string{text}
+		h.config.RateLimits, h.config.RateLimitOverrides = true, []string{text}
 		if _, err := acmeserver.NewWith(h.config, always(proven)); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -216,7 +212,7 @@ func TestBadOverrides(t *testing.T) {
 		"failures_per_name=" + account + "+=5/1h":                    "an account and a name",
 		"failures_per_name=" + account + "+b.example+a.example=5/1h": "an account and a name",
 	} {
-		h.config.RateLimitOverrides = []string{text}
+		h.config.RateLimits, h.config.RateLimitOverrides = len(text)%2 == 0, []string{text}
 		_, err := acmeserver.NewWith(h.config, always(proven))
 		if err == nil || !strings.Contains(err.Error(), hint) ||
 			!strings.Contains(err.Error(), "acme.rate_limit_overrides") {

@@ -62,7 +62,7 @@ func idOf(c *client) string { return c.account[strings.LastIndex(c.account, "/")
 // restart, until an operator lifts it, who sees it.
 func TestPause(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		h := limitedOn(t, s, bad, manyFailures)
+		h := openOn(t, s, bad).limit(t, bad, manyFailures)
 		c, other := h.customer(t), h.customer(t)
 		for range 99 {
 			c.fail("bad.example.com")
@@ -146,7 +146,7 @@ func TestSuccessEndsStreak(t *testing.T) {
 
 // A loop that fails all day is slowed down first and paused then, and the metrics tell.
 func TestLoopIsPaused(t *testing.T) {
-	h := limited(t, bad)
+	h := openOn(t, storetest.SQLite(t), bad).limit(t, bad)
 	registry := prometheus.NewRegistry()
 	h.config.Metrics = registry
 	h.reopen(t, bad)
@@ -199,7 +199,7 @@ func TestPausingIsFrugal(t *testing.T) {
 }
 
 func TestPausesAreCleaned(t *testing.T) {
-	h := limited(t, bad, manyFailures)
+	h := openOn(t, storetest.SQLite(t), bad).limit(t, bad, manyFailures)
 	c := h.customer(t)
 	for range 100 {
 		c.fail("bad.example.com")

@@ -98,10 +98,8 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
 		changing: locks{held: make(map[string]*lock)},
 	}
-	if c.RateLimits {
-		if s.limits, err = newLimits(c.RateLimitOverrides); err != nil {
-			return nil, err
-		}
+	if s.limits, err = newLimits(c); err != nil {
+		return nil, err
 	}
 	s.directory = s.newDirectory()
 	s.handler = s.routes()

@@ -71,6 +71,9 @@ acme:
   tlsalpn01_port: 8443
   eab_required: true
   rate_limits: off
+  rate_limit_overrides:
+    - orders_per_account=*=50000/1h
+    - requests_per_address=10.1.2.3=9/1s
   validation_networks:
     allow:
       - 127.0.0.0/8
@@ -93,6 +96,9 @@ log:
 		ACME: config.ACME{
 			Resolvers: []string{"10.0.0.53:53", "[fd00::53]:53"}, HTTP01Port: 8080,
 			TLSALPN01Port: 8443, EABRequired: true,
+			RateLimitOverrides: []string{
+				"orders_per_account=*=50000/1h", "requests_per_address=10.1.2.3=9/1s",
+			},
 			AllowNetworks: []netip.Prefix{
 				netip.MustParsePrefix("127.0.0.0/8"),
 				netip.MustParsePrefix("::1/128"),

@@ -61,7 +61,7 @@ func (h *house) open() ([]door, []worker, error) {
 func (h *house) openACME() (*acmeserver.Server, error) {
 	c := h.config.ACME
 	if !c.RateLimits {
-		h.log.Warn("rate limits are off (acme.rate_limits)")
+		h.log.Warn("rate limits and pausing are off (acme.rate_limits)")
 	}
 	return acmeserver.New(acmeserver.Config{
 		Store: h.store, CA: h.ca, BaseURL: h.url,
@@ -69,7 +69,8 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Resolvers: c.Resolvers, HTTP01Port: c.HTTP01Port, TLSALPN01Port: c.TLSALPN01Port,
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(),
 		},
-		EABRequired: c.EABRequired, Now: time.Now, Log: h.log, Metrics: h.registry,
+		EABRequired: c.EABRequired, RateLimits: c.RateLimits, RateLimitOverrides: c.RateLimitOverrides,
+		Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
 }
 
