@@ -275,7 +275,10 @@ func (m *machine) finalizeRightly(t *rapid.T) {
 
 func (m *machine) finalize(t *rapid.T) {
 	w := m.anyOrder(t)
-	names := rapid.SliceOfNDistinct(rapid.SampledFrom(machineNames), 0, 4, rapid.ID).Draw(t, "names in the CSR")
+	names := w.names
+	if rapid.Bool().Draw(t, "other names") {
+		names = rapid.SliceOfNDistinct(rapid.SampledFrom(machineNames), 0, 4, rapid.ID).Draw(t, "names in the CSR")
+	}
 	key := newKey(m.t)
 	if rapid.Bool().Draw(t, "the account's key") {
 		key = w.owner.key
