@@ -95,10 +95,11 @@ func TestChallengeIsNotProven(t *testing.T) {
 func TestRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
-		result := unreachable
+		var result atomic.Pointer[validate.Result]
+		result.Store(&unreachable)
 		h := openWith(t, storetest.SQLite(t), func(context.Context, validate.Challenge) validate.Result {
 			asked.Add(1)
-			return result
+			return *result.Load()
 		})
 		c := h.customer(t)
 		accept := func() (url string) {
@@ -128,13 +129,13 @@ func TestRetries(t *testing.T) {
 		}
 		// The responder comes up in between.
 		url = accept()
-		result = proven
+		result.Store(&proven)
 		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
 		if ch := decode[challenge](t, c.post(url, nil)); ch.Status != "valid" || ch.Error != nil {
 			t.Errorf("the challenge is %+v", ch)
 		}
 		// The client gives up in between: no more attempts.
-		result = unreachable
+		result.Store(&unreachable)
 		url = accept()
 		z := strings.Replace(strings.TrimSuffix(url, "/http-01"), "/chall/", "/authz/", 1)
 		c.post(z, `{"status":"deactivated"}`).ok(t, 200)
