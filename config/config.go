@@ -42,7 +42,7 @@ type Metrics struct {
 // ACME is the ACME door's part.
 type ACME struct {
 	Challenges    []string            // the types that are offered
-	Resolvers     []string            // host:port of the DNS servers that validation asks; nil means the system's
+	Resolvers     []string            // host:port, asked by validation; nil means the system's
 	ZoneResolvers map[string][]string // others for a zone and what is below it
 	CAA           bool                // CAA records are honoured
 	CAAIdentities []string            // our domain names in DNS records; nil means the host of ExternalURL
