@@ -32,6 +32,8 @@ type Config struct {
 	BaseURL     string // as clients reach us, without a trailing slash; the door lies below BaseURL/acme/
 	Validation  Validation
 	EABRequired bool // new accounts need an external account binding
+	// Passphrase is that of the CA's keys. It seals what EAB keys follow from; see secret.
+	Passphrase []byte
 	Now         func() time.Time
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer // nil for none
@@ -58,6 +60,7 @@ type Server struct {
 	base        string // BaseURL + "/acme/"
 	origin      string // BaseURL
 	eabRequired bool
+	secret      *secret
 	now         func() time.Time
 	log         *slog.Logger
 	metrics     *metrics
@@ -103,7 +106,7 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	}
 	s := &Server{
 		store: c.Store, ca: c.CA, origin: c.BaseURL, base: c.BaseURL + "/acme/",
-		eabRequired: c.EABRequired, now: c.Now, log: c.Log, metrics: m,
+		eabRequired: c.EABRequired, secret: &secret{store: c.Store, passphrase: c.Passphrase}, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
 		changing: locks{held: make(map[string]*lock)},
 	}
