@@ -34,9 +34,9 @@ type Config struct {
 	EABRequired bool // new accounts need an external account binding
 	// Passphrase is that of the CA's keys. It seals what EAB keys follow from; see secret.
 	Passphrase []byte
-	Now         func() time.Time
-	Log         *slog.Logger
-	Metrics     prometheus.Registerer // nil for none
+	Now        func() time.Time
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer // nil for none
 }
 
 // Validation says how challenges are proven.
