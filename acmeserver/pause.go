@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/mayflyca/mayfly/audit"
 	"github.com/mayflyca/mayfly/identity"
@@ -56,7 +55,7 @@ type StreakStore interface {
 	// the given one unless that is zero.
 	ListPauses(ctx context.Context, account string, after Streak, limit int) ([]Streak, error)
 	CountPauses(ctx context.Context) (int, error)
-	// Unpause forgets the account's paused streak of the name, or all of them (""), and says how many.
+	// Unpause forgets paused streaks of the account and the name, "" for any, and says how many.
 	// The entries are kept unless there were none.
 	Unpause(ctx context.Context, account, name string, entries ...audit.Entry) (int, error)
 	// CleanStreaks forgets at most limit streaks whose last failure, and at most limit pauses that
@@ -172,8 +171,8 @@ func (s *Server) cleanStreaks(ctx context.Context) error {
 
 // PauseQuery selects pauses.
 type PauseQuery struct {
-	Account string // "" for all
-	After   Streak // the last of the page before; zero for the first page
+	Account string    // "" for all
+	After   *Position // of a pause: when it began, and its key
 	Limit   int
 }
 
@@ -182,19 +181,27 @@ func (op Operator) Pauses(ctx context.Context, q PauseQuery) ([]Streak, error) {
 	if q.Account != "" && !isID(q.Account) {
 		return nil, nil
 	}
-	return op.door.store.ListPauses(ctx, q.Account, q.After, q.Limit)
+	var after Streak
+	if q.After != nil {
+		after.PausedAt = q.After.CreatedAt
+		after.Account, after.Name, _ = strings.Cut(q.After.ID, "+")
+	}
+	return op.door.store.ListPauses(ctx, q.Account, after, q.Limit)
 }
 
-// Unpause lets the account order the name again, or all of its names (""). It says how many were
-// paused.
+// Position is the pause's place in their list.
+func (k Streak) Position() Position { return Position{k.PausedAt, k.Account + "+" + k.Name} }
+
+// Unpause lets the account order the name again; "" is any account, or any name. It says how many
+// were paused.
 func (op Operator) Unpause(
 	ctx context.Context, who identity.Caller, account, name string,
 ) (int, error) {
 	if err := mayOperate(who); err != nil {
 		return 0, err
 	}
-	if !isID(account) || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
-		return 0, nil
+	if err := errors.Join(checkText("account", account), checkText("name", name)); err != nil {
+		return 0, err
 	}
 	n, err := op.door.store.Unpause(ctx, account, name, audit.New(op.door.now(), audit.NameUnpaused, who.ID,
 		account, map[string]string{"name": name}))

@@ -44,8 +44,6 @@ func (s *spy) Unpause(ctx context.Context, account, name string, entries ...audi
 	return n, err
 }
 
-var admin = identity.Caller{ID: "token/ops", Role: identity.RoleAdmin}
-
 // bad answers wrongly for names that begin with "bad".
 func bad(_ context.Context, c validate.Challenge) validate.Result {
 	if strings.HasPrefix(c.Name.Value, "bad") {
@@ -101,9 +99,15 @@ func TestPause(t *testing.T) {
 		if _, err := op.Unpause(t.Context(), identity.Caller{ID: "x"}, idOf(c), ""); !fault.Is(err, fault.Denied) {
 			t.Errorf("a stranger may lift it: %v", err)
 		}
-		for _, name := range []string{"a.example.com", "\x00", "\xff"} {
-			if n, err := op.Unpause(t.Context(), admin, idOf(c), name); n != 0 || err != nil {
-				t.Errorf("%q: %d were lifted, %v", name, n, err)
+		if n, err := op.Unpause(t.Context(), admin, idOf(c), "a.example.com"); n != 0 || err != nil {
+			t.Errorf("%d were lifted, %v", n, err)
+		}
+		for _, text := range []string{"\x00", "\xff"} { // Postgres chokes on them
+			if _, err := op.Unpause(t.Context(), admin, idOf(c), text); !fault.Is(err, fault.Invalid) {
+				t.Errorf("the name %q: %v", text, err)
+			}
+			if _, err := op.Unpause(t.Context(), admin, text, ""); !fault.Is(err, fault.Invalid) {
+				t.Errorf("the account %q: %v", text, err)
 			}
 		}
 		if n, err := op.Unpause(t.Context(), admin, idOf(c), "bad.example.com"); n != 1 || err != nil {

@@ -36,9 +36,11 @@ type Config struct {
 	// "limit=key=count/duration".
 	RateLimits         bool
 	RateLimitOverrides []string
-	Now                func() time.Time
-	Log                *slog.Logger
-	Metrics            prometheus.Registerer // nil for none
+	// Passphrase is that of the CA's keys. It seals what EAB keys follow from; see secret.
+	Passphrase []byte
+	Now        func() time.Time
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer // nil for none
 }
 
 // Validation says how challenges are proven.
@@ -62,6 +64,7 @@ type Server struct {
 	base        string // BaseURL + "/acme/"
 	origin      string // BaseURL
 	eabRequired bool
+	secret      *secret
 	now         func() time.Time
 	log         *slog.Logger
 	metrics     *metrics
@@ -108,7 +111,7 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	}
 	s := &Server{
 		store: c.Store, ca: c.CA, origin: c.BaseURL, base: c.BaseURL + "/acme/",
-		eabRequired: c.EABRequired, now: c.Now, log: c.Log, metrics: m,
+		eabRequired: c.EABRequired, secret: &secret{store: c.Store, passphrase: c.Passphrase}, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
 		changing: locks{held: make(map[string]*lock)},
 	}

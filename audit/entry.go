@@ -30,6 +30,12 @@ const (
 	ChallengeFailed Kind = "acme.challenge.failed" // for good
 	NamePaused      Kind = "acme.name.paused"
 	NameUnpaused    Kind = "acme.name.unpaused"
+
+	EABKeyCreated  Kind = "acme.eab_key.created"
+	EABKeyRevoked  Kind = "acme.eab_key.revoked"
+	GrantCreated   Kind = "acme.grant.created"
+	GrantWithdrawn Kind = "acme.grant.withdrawn"
+	GrantUsed      Kind = "acme.grant.used" // for an order
 )
 
 // Entry is one decision.
