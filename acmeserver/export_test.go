@@ -1,6 +1,11 @@
 package acmeserver
 
-import "context"
+import (
+	"context"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+)
 
 // NewWith makes a door that proves challenges with the checker.
 var NewWith = newServer
@@ -13,3 +18,21 @@ func ParseKey(jwk []byte) (thumbprint, algorithm string, err error) {
 
 // Clean is what Run does every few minutes.
 var Clean = func(ctx context.Context, s *Server) error { return s.clean(ctx) }
+
+// SignedRoutes are the patterns of all that takes signed requests.
+func SignedRoutes(s *Server) map[string]bool {
+	patterns := make(map[string]bool)
+	for _, route := range s.handler.(chi.Routes).Routes() {
+		if _, ok := route.Handlers[http.MethodPost]; ok {
+			patterns[route.Pattern] = true
+		}
+	}
+	return patterns
+}
+
+// RouteOf is the pattern that a signed request for the path meets.
+func RouteOf(s *Server, path string) string {
+	found := chi.NewRouteContext()
+	s.handler.(chi.Routes).Match(found, http.MethodPost, path)
+	return found.RoutePattern()
+}
