@@ -149,7 +149,7 @@ func TestRenewalRecheck(t *testing.T) {
 // was signed and never handed out.
 func TestRenewalAfterRevocation(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		h := openWith(t, s, always(proven))
+		h := openOn(t, s, always(proven))
 		admin := identity.Caller{ID: "token/1", Owner: "tests", AnyName: true, Role: identity.RoleAdmin}
 		issued, err := h.ca.Issue(t.Context(), ca.Request{
 			Ref: "api/1", Caller: admin, CSR: catest.CSR(t, newKey(t), "a.example.com"),

@@ -40,7 +40,7 @@ func (c *client) replace(id string, names ...string) order {
 func TestReplace(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		result := proven
-		h := openWith(t, s, func(_ context.Context, _ validate.Challenge) validate.Result { return result })
+		h := openOn(t, s, func(_ context.Context, _ validate.Challenge) validate.Result { return result })
 		c := h.customer(t)
 		der, _ := c.issue(newKey(t), "a.example.com", "b.example.com")
 		id := certIDOf(t, der)
@@ -132,7 +132,7 @@ func TestBadReplaces(t *testing.T) {
 // Of twenty orders at once, on two doors of one database, one replaces the certificate.
 func TestReplaceAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		h := openWith(t, s, always(proven))
+		h := openOn(t, s, always(proven))
 		replica := houseOf(t, s, h.ca, always(proven))
 		c := h.customer(t)
 		der, _ := c.issue(newKey(t), "a.example.com")

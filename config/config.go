@@ -41,13 +41,14 @@ type Metrics struct {
 
 // ACME is the ACME door's part.
 type ACME struct {
-	Resolvers     []string // host:port of the DNS servers that validation asks; nil means the system's
-	HTTP01Port    int
-	TLSALPN01Port int
-	EABRequired   bool
-	AllowNetworks []netip.Prefix // validation may dial these although the defaults forbid it
-	DenyNetworks  []netip.Prefix // validation never dials these
-	RateLimits    bool
+	Resolvers      []string // host:port of the DNS servers that validation asks; nil means the system's
+	HTTP01Port     int
+	TLSALPN01Port  int
+	EABRequired    bool
+	TermsOfService string         // URL of what new accounts must agree to; "" for nothing
+	AllowNetworks  []netip.Prefix // validation may dial these although the defaults forbid it
+	DenyNetworks   []netip.Prefix // validation never dials these
+	RateLimits     bool
 }
 
 // Log says how the log is written.

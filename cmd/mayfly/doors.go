@@ -69,7 +69,7 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Resolvers: c.Resolvers, HTTP01Port: c.HTTP01Port, TLSALPN01Port: c.TLSALPN01Port,
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(),
 		},
-		EABRequired: c.EABRequired, Now: time.Now, Log: h.log, Metrics: h.registry,
+		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService, Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
 }
 
