@@ -160,6 +160,12 @@ func (op Operator) Order(ctx context.Context, id string) (OrderState, error) {
 	return o.state(op.door.now()), err
 }
 
+// DirectoryURL is where clients begin.
+func (op Operator) DirectoryURL() string { return op.door.url("directory") }
+
+// Caller is the account as the one who asks for certificates.
+func (a Account) Caller() identity.Caller { return a.caller(nil) }
+
 // Names are the order's identifiers, wildcards with their "*.".
 func (o *Order) Names() []identity.Name { return o.names() }
 

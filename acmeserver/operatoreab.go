@@ -49,6 +49,11 @@ func (op Operator) CreateEABKey(
 
 var errOtherRequest = fault.New(fault.Conflict, "the Idempotency-Key was used for another request")
 
+// EABKey finds a key.
+func (op Operator) EABKey(ctx context.Context, id string) (EABKey, error) {
+	return op.door.findEABKey(ctx, id)
+}
+
 // EABKeys lists keys, newest first; an empty owner selects all.
 func (op Operator) EABKeys(
 	ctx context.Context, owner string, after *Position, limit int,
