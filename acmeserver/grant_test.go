@@ -1,8 +1,10 @@
 package acmeserver_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -242,11 +244,18 @@ func TestForeignGrant(t *testing.T) {
 func TestGrantLimit(t *testing.T) {
 	h := open(t)
 	c := h.customer(t)
-	g := acmeserver.Grant{Account: c.id(), Names: []string{"a.internal"}}
-	for range 1000 {
-		h.grant(t, g)
+	g := acmeserver.Grant{Account: c.id(), Names: []string{"a.internal"}, ExpiresAt: time.Now().Add(time.Hour)}
+	var wg sync.WaitGroup
+	for i := range 1000 {
+		wg.Go(func() { // not through the operator: one commit for many
+			kept := g
+			kept.ID = fmt.Sprint(i)
+			if _, err := h.store.AddGrant(t.Context(), kept); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	g.ExpiresAt = time.Now().Add(time.Hour)
+	wg.Wait()
 	if _, err := h.door.Operator().CreateGrant(t.Context(), admin, g, ""); !fault.Is(err, fault.Conflict) {
 		t.Errorf("grant 1001: %v", err)
 	}
