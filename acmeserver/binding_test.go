@@ -208,7 +208,7 @@ func TestBadBinding(t *testing.T) {
 
 // A revoked key freezes its accounts, and only those, whatever they ask for.
 func TestRevokedKey(t *testing.T) {
-	h := open(t)
+	h := openOn(t, storetest.SQLite(t), always(proven))
 	k := h.eabKey(t, acmeserver.EABKey{})
 	bound, second, free := h.boundCustomer(t, k), h.boundCustomer(t, k), h.boundCustomer(t, h.eabKey(t, acmeserver.EABKey{}))
 	o := bound.readyOrder("a.example.com")
@@ -318,8 +318,7 @@ func accountsOf(t *testing.T, h *house, k eabKey) []acmeserver.Account {
 // The secret that MAC keys follow from is the same on every replica and after a restart, sealed on
 // disk, and useless with another passphrase.
 func TestSecret(t *testing.T) {
-	s := storetest.SQLite(t)
-	h := openWith(t, s, always(proven))
+	h := openOn(t, storetest.SQLite(t), always(proven))
 	made, first, err := h.door.Operator().CreateEABKey(t.Context(), admin, acmeserver.EABKey{Owner: "a"}, "one")
 	if err != nil {
 		t.Fatal(err)
@@ -337,7 +336,7 @@ func TestSecret(t *testing.T) {
 	}
 	c := h.stranger(t)
 	c.post("/acme/new-account", eabKey{made, first}.bind(c.key)).refused(t, 500, "serverInternal")
-	other := openWith(t, storetest.SQLite(t), always(proven))
+	other := openOn(t, storetest.SQLite(t), always(proven))
 	_, third, err := other.door.Operator().CreateEABKey(t.Context(), admin, acmeserver.EABKey{Owner: "a"}, "one")
 	if err != nil || string(third) == string(first) {
 		t.Errorf("another installation has the same MAC key: %v", err)

@@ -39,7 +39,7 @@ func (h *house) withdraw(t testing.TB, g acmeserver.Grant) {
 
 // A granted name needs no challenge, and all others need theirs.
 func TestGrant(t *testing.T) {
-	h := openWith(t, storetest.SQLite(t), always(wrong))
+	h := openWith(t, always(wrong))
 	k := h.eabKey(t, acmeserver.EABKey{})
 	c, second := h.boundCustomer(t, k), h.boundCustomer(t, k)
 	before := c.newOrder("a.internal")
@@ -135,7 +135,7 @@ func TestGrantEnds(t *testing.T) {
 		"expired":   func(t *testing.T, h *house, g acmeserver.Grant) { h.pass(time.Hour) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := open(t)
+			h := openOn(t, storetest.SQLite(t), always(proven))
 			c := h.customer(t)
 			g := h.grant(t, acmeserver.Grant{Account: c.id(), Names: []string{"a.internal"}, ExpiresAt: time.Now().Add(time.Hour)})
 			o, looked := c.newOrder("a.internal"), c.newOrder("a.internal")
@@ -267,7 +267,7 @@ func TestGrantLimit(t *testing.T) {
 // Grants are gone a week after they expired, and their accounts' orders cost no look at grants if
 // they never had one.
 func TestGrantCleaning(t *testing.T) {
-	h := open(t)
+	h := openOn(t, storetest.SQLite(t), always(proven))
 	c := h.customer(t)
 	op := h.door.Operator()
 	h.grant(t, acmeserver.Grant{Account: c.id(), Names: []string{"a.internal"}, ExpiresAt: time.Now().Add(time.Hour)})
@@ -317,7 +317,7 @@ func FuzzGrantedName(f *testing.F) {
 
 // The operator's view of orders has what the document does not: the statuses of now.
 func TestOperatorsOrder(t *testing.T) {
-	h := openWith(t, storetest.SQLite(t), always(wrong))
+	h := openOn(t, storetest.SQLite(t), always(wrong))
 	c := h.customer(t)
 	o := c.newOrder("a.internal")
 	c.post(c.authorization(o.Authorizations[0]).Challenges[0].URL, `{}`)

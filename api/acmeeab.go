@@ -79,8 +79,8 @@ func (d *door) registerEABKeys() {
 	register(d, huma.Operation{
 		OperationID: "revoke-eab-key", Method: http.MethodPost, Path: eabKeysPath + "/{id}/revoke",
 		Summary: "Revoke an EAB key",
-		Description: "It binds no account any more, and the accounts that it bound are frozen: whatever they " +
-			"ask for is refused. Their certificates live on. This cannot be undone.",
+		Description: "It binds no account any more, and the accounts that it bound are frozen: whatever " +
+			"they ask for is refused. Their certificates live on. This cannot be undone.",
 		Errors: []int{http.StatusNotFound, http.StatusConflict},
 	}, d.revokeEABKey)
 }

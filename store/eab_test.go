@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -138,7 +139,7 @@ func TestOneAccountPerOnceKey(t *testing.T) {
 				switch {
 				case created && err == nil:
 					won.Add(1)
-				case err == acmeserver.ErrEABKeyUsed:
+				case errors.Is(err, acmeserver.ErrEABKeyUsed):
 					lost.Add(1)
 				default:
 					t.Error(created, err)
@@ -357,7 +358,9 @@ func TestACMELists(t *testing.T) {
 				newest(&ofAccount, o.ID)
 			}
 		}
-		keyAt := func(k acmeserver.EABKey) acmeserver.Position { return acmeserver.Position{CreatedAt: k.CreatedAt, ID: k.ID} }
+		keyAt := func(k acmeserver.EABKey) acmeserver.Position {
+			return acmeserver.Position{CreatedAt: k.CreatedAt, ID: k.ID}
+		}
 		pageThrough(t, "keys", keys, keyAt, func(after *acmeserver.Position, limit int) ([]acmeserver.EABKey, error) {
 			return s.ListEABKeys(ctx, "", after, limit)
 		})
@@ -375,7 +378,9 @@ func TestACMELists(t *testing.T) {
 			"revoked accounts":     {nil, acmeserver.AccountQuery{Status: acmeserver.StatusRevoked}},
 		} {
 			pageThrough(t, what, test.want,
-				func(a acmeserver.Account) acmeserver.Position { return acmeserver.Position{CreatedAt: a.CreatedAt, ID: a.ID} },
+				func(a acmeserver.Account) acmeserver.Position {
+					return acmeserver.Position{CreatedAt: a.CreatedAt, ID: a.ID}
+				},
 				func(after *acmeserver.Position, limit int) ([]acmeserver.Account, error) {
 					test.q.After, test.q.Limit = after, limit
 					return s.ListAccounts(ctx, test.q)
@@ -387,11 +392,15 @@ func TestACMELists(t *testing.T) {
 		}{
 			"grants": {grants, acmeserver.GrantQuery{}}, "grants of a key": {grants, acmeserver.GrantQuery{EABKey: "k0"}},
 			"grants of an account": {nil, acmeserver.GrantQuery{Account: "k0"}},
-			"grants of an owner": {slices.DeleteFunc(slices.Clone(grants), func(id string) bool { return id[1]%2 == 1 }),
-				acmeserver.GrantQuery{Owner: "owner 0"}},
+			"grants of an owner": {
+				slices.DeleteFunc(slices.Clone(grants), func(id string) bool { return id[1]%2 == 1 }),
+				acmeserver.GrantQuery{Owner: "owner 0"},
+			},
 		} {
 			pageThrough(t, what, test.want,
-				func(g acmeserver.Grant) acmeserver.Position { return acmeserver.Position{CreatedAt: g.CreatedAt, ID: g.ID} },
+				func(g acmeserver.Grant) acmeserver.Position {
+					return acmeserver.Position{CreatedAt: g.CreatedAt, ID: g.ID}
+				},
 				func(after *acmeserver.Position, limit int) ([]acmeserver.Grant, error) {
 					test.q.After, test.q.Limit = after, limit
 					return s.ListGrants(ctx, test.q)
@@ -399,7 +408,9 @@ func TestACMELists(t *testing.T) {
 		}
 		for account, want := range map[string][]string{"": orders, "account 0": ofAccount, "nobody": nil} {
 			pageThrough(t, "orders of "+account, want,
-				func(o acmeserver.Order) acmeserver.Position { return acmeserver.Position{CreatedAt: o.CreatedAt, ID: o.ID} },
+				func(o acmeserver.Order) acmeserver.Position {
+					return acmeserver.Position{CreatedAt: o.CreatedAt, ID: o.ID}
+				},
 				func(after *acmeserver.Position, limit int) ([]acmeserver.Order, error) {
 					return s.ListOrders(ctx, account, after, limit)
 				})

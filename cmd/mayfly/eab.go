@@ -59,8 +59,8 @@ func (cmd *eabCreate) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	return cmd.show(std.out, answer, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "key id   %s\nMAC key  %s\n\nThe MAC key is a secret, and is not shown again.\n\n"+
-			"# certbot\n%s\n\n# lego\n%s\n\n# Caddy, per site\n%s\n", made.ID, made.MACKey,
+		_, err := fmt.Fprintf(w, "key id   %s\nMAC key  %s\n\n"+
+			"The MAC key is a secret, and is not shown again.\n\n# certbot\n%s\n\n# lego\n%s\n\n# Caddy, per site\n%s\n", made.ID, made.MACKey,
 			made.Clients.Certbot, made.Clients.Lego, made.Clients.Caddy)
 		return err
 	})
