@@ -343,6 +343,29 @@ func TestSecret(t *testing.T) {
 	}
 }
 
+// Replicas that need the first secret at the same moment agree on one.
+func TestFirstSecret(t *testing.T) {
+	s := storetest.SQLite(t)
+	authority := catest.New(t, s)
+	macs := make(chan string, 4)
+	for range cap(macs) {
+		h := houseOf(t, s, authority, always(proven))
+		go func() {
+			_, mac, err := h.door.Operator().CreateEABKey(t.Context(), admin, acmeserver.EABKey{Owner: "a"}, "one")
+			if err != nil {
+				t.Error(err)
+			}
+			macs <- string(mac)
+		}()
+	}
+	first := <-macs
+	for range cap(macs) - 1 {
+		if mac := <-macs; mac != first {
+			t.Errorf("%x and %x", mac, first)
+		}
+	}
+}
+
 // never #1: nobody but an administrator changes anything.
 func TestOperatorNeedsRole(t *testing.T) {
 	h := open(t)

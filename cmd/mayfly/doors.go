@@ -30,7 +30,8 @@ func (h *house) open() ([]door, []worker, error) {
 	https := http.NewServeMux()
 	https.Handle("/acme/", acme)
 	rest := api.New(api.Config{
-		CA: h.ca, ACME: acme.Operator(), Tokens: h.store, Now: time.Now, Version: programVersion(), Log: h.log,
+		CA: h.ca, ACME: acme.Operator(), Tokens: h.store, Now: time.Now,
+		Version: programVersion(), Log: h.log,
 	})
 	https.Handle("/api/", rest)
 	https.Handle("/openapi.json", rest)

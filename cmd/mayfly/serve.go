@@ -124,7 +124,8 @@ func (h *house) openCA(ctx context.Context) error {
 		return err
 	}
 	h.ca, err = ca.New(ctx, ca.Config{
-		Store: h.store, KeyDir: keyDir(h.config.DataDir), Passphrase: h.passphrase, Profiles: policy.Builtin(),
+		Store: h.store, KeyDir: keyDir(h.config.DataDir), Passphrase: h.passphrase,
+		Profiles:   policy.Builtin(),
 		PublishURL: h.publishURL, Now: time.Now, Random: rand.Reader, Log: h.log, Metrics: h.registry,
 		Alone: h.store.Alone(),
 	})
