@@ -44,7 +44,7 @@ type grantCreate struct {
 	clientFlags
 	Names     []string `arg:"" help:"Names, .suffixes, IP addresses, networks (10.1.0.0/16)."`
 	Account   string   `help:"For this account." placeholder:"ID" xor:"holder" required:""`
-	EABKey    string   `name:"eab-key" help:"For the key's accounts." placeholder:"ID" xor:"holder" required:""`
+	EABKey    string   `name:"eab-key" help:"For a key's accounts." placeholder:"ID" xor:"holder" required:""`
 	Expires   string   `help:"When it ends: 720h, or a time in RFC 3339." placeholder:"WHEN" required:""`
 	Wildcards bool     `help:"What is below a .suffix includes wildcards."`
 	Reason    string   `help:"For people, and for the audit log." placeholder:"TEXT"`
