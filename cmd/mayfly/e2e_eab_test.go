@@ -107,8 +107,8 @@ func certbotBound(t *testing.T, s *server, key cliKey) (obtain func() (string, e
 	if out, err := run("register", "--agree-tos", "--register-unsafely-without-email"); err == nil {
 		t.Errorf("registered without a key:\n%s", out)
 	}
-	out, err := run("register", "--agree-tos", "--register-unsafely-without-email", "--eab-kid", key.ID,
-		"--eab-hmac-key", key.MACKey)
+	out, err := run("register", "--agree-tos", "--register-unsafely-without-email", "--eab-kid="+key.ID,
+		"--eab-hmac-key="+key.MACKey)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -133,7 +133,7 @@ func legoBound(t *testing.T, s *server, key cliKey) (obtain func() (string, erro
 	if out, err := run("run"); err == nil || !strings.Contains(strings.ToLower(out), "external account binding") {
 		t.Errorf("registered without a key: %v\n%s", err, out)
 	}
-	return func() (string, error) { return run("--eab", "--kid", key.ID, "--hmac", key.MACKey, "run") },
+	return func() (string, error) { return run("--eab", "--kid="+key.ID, "--hmac="+key.MACKey, "run") },
 		filepath.Join(s.dir, "lego", "certificates", "www.bound.test.crt")
 }
 
