@@ -53,6 +53,7 @@ type house struct {
 	door   *acmeserver.Server
 	config acmeserver.Config
 	ahead  atomic.Int64 // how far the door's clock is before the real one
+	peer   string       // host:port from where requests come; empty for httptest's
 }
 
 func houseOf(t testing.TB, s *store.Store, authority *ca.CA, check checkFunc) *house {
@@ -89,6 +90,9 @@ func (h *house) do(method, url, contentType string, body []byte) reply {
 	r := httptest.NewRequest(method, url, bytes.NewReader(body))
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
+	}
+	if h.peer != "" {
+		r.RemoteAddr = h.peer
 	}
 	w := httptest.NewRecorder()
 	h.door.ServeHTTP(w, r)

@@ -35,6 +35,10 @@ type Config struct {
 	EABRequired bool // new accounts need an external account binding
 	// TermsOfService is the URL of what new accounts must agree to; empty for nothing.
 	TermsOfService string
+	// RateLimits and pausing hold clients to limitTable, or to RateLimitOverrides of it, each
+	// "limit=key=count/duration".
+	RateLimits         bool
+	RateLimitOverrides []string
 	// Passphrase is that of the CA's keys. It seals what EAB keys follow from; see secret.
 	Passphrase []byte
 	Now        func() time.Time
@@ -71,6 +75,7 @@ type Server struct {
 	nonces      *nonces
 	validations *validations
 	changing    locks // orders
+	limits      limits
 	directory   directory
 	handler     http.Handler
 }
@@ -115,13 +120,22 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
 		changing: locks{held: make(map[string]*lock)},
 	}
+	if s.limits, err = newLimits(c); err != nil {
+		return nil, err
+	}
 	s.directory = s.newDirectory()
 	s.handler = s.routes()
 	return s, nil
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.take(requestsPerAddress, addressKey(r)); err != nil {
+		s.answer(w, r, "unknown", nil, err)
+		return
+	}
+	s.handler.ServeHTTP(w, r)
+}
 
 // url gives the URL of a resource, exactly as clients must sign it.
 func (s *Server) url(path ...string) string { return s.base + strings.Join(path, "/") }

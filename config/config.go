@@ -53,6 +53,8 @@ type ACME struct {
 	AllowNetworks  []netip.Prefix // validation may dial these although the defaults forbid it
 	DenyNetworks   []netip.Prefix // validation never dials these
 	RateLimits     bool
+	// RateLimitOverrides are "limit=key=count/duration" each; the ACME door reads them.
+	RateLimitOverrides []string
 }
 
 // Log says how the log is written.

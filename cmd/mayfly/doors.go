@@ -62,7 +62,7 @@ func (h *house) open() ([]door, []worker, error) {
 func (h *house) openACME() (*acmeserver.Server, error) {
 	c := h.config.ACME
 	if !c.RateLimits {
-		h.log.Warn("rate limits are off (acme.rate_limits)")
+		h.log.Warn("rate limits and pausing are off (acme.rate_limits)")
 	}
 	own, err := h.ownAddresses(context.Background())
 	if err != nil {
@@ -77,6 +77,7 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			CAA: c.CAA, CAAIdentities: c.CAAIdentities,
 		},
 		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService, Passphrase: h.passphrase,
+		RateLimits: c.RateLimits, RateLimitOverrides: c.RateLimitOverrides,
 		Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
 }
