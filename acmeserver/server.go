@@ -39,11 +39,9 @@ type Config struct {
 	// "limit=key=count/duration".
 	RateLimits         bool
 	RateLimitOverrides []string
-	// Passphrase is that of the CA's keys. It seals what EAB keys follow from; see secret.
-	Passphrase []byte
-	Now        func() time.Time
-	Log        *slog.Logger
-	Metrics    prometheus.Registerer // nil for none
+	Now                func() time.Time
+	Log                *slog.Logger
+	Metrics            prometheus.Registerer // nil for none
 }
 
 // Validation says how challenges are proven.
@@ -116,7 +114,7 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	s := &Server{
 		store: c.Store, ca: c.CA, origin: c.BaseURL, base: c.BaseURL + "/acme/",
 		eabRequired: c.EABRequired, terms: c.TermsOfService,
-		secret: &secret{store: c.Store, passphrase: c.Passphrase}, now: c.Now, log: c.Log, metrics: m,
+		secret: &secret{store: c.Store, ca: c.CA}, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
 		changing: locks{held: make(map[string]*lock)},
 	}

@@ -76,7 +76,7 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(), Own: own,
 			CAA: c.CAA, CAAIdentities: c.CAAIdentities,
 		},
-		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService, Passphrase: h.passphrase,
+		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService,
 		RateLimits: c.RateLimits, RateLimitOverrides: c.RateLimitOverrides,
 		Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
