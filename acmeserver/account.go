@@ -73,6 +73,9 @@ func (s *Server) newAccount(ctx context.Context, r *request) (*answer, error) {
 	if p.OnlyReturnExisting {
 		return nil, refuse(accountDoesNotExist, "there is no account with this key")
 	}
+	if err := s.checkAgreement(p.Agreed); err != nil {
+		return nil, err
+	}
 	if err := checkContacts(p.Contact); err != nil {
 		return nil, err
 	}
@@ -112,6 +115,18 @@ func (s *Server) existingAccount(a Account) (*answer, error) {
 // deactivated is what everybody is told who signs for an account that has ended (section 7.3.6).
 func deactivated(a Account) *refusal {
 	return refuse(unauthorized, "the account is %s", a.Status).withStatus(http.StatusUnauthorized)
+}
+
+// checkAgreement demands that a new account agrees to the terms of service, if there are any (section
+// 7.3). The answer is made like section 7.3.3's, for terms that have changed.
+func (s *Server) checkAgreement(agreed bool) error {
+	if s.terms == "" || agreed {
+		return nil
+	}
+	r := refuse(userActionRequired, "a new account must agree to the terms of service at %s and say so with "+
+		`"termsOfServiceAgreed": true`, s.terms)
+	r.Instance, r.terms = s.terms, s.terms
+	return r
 }
 
 // account reads, updates or deactivates the account (sections 7.3.2 and 7.3.6).

@@ -3,8 +3,11 @@ package acmeserver
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/go-chi/chi/v5"
+
+	"github.com/mayflyca/mayfly/ca"
 )
 
 // NewWith makes a door that proves challenges with the checker.
@@ -18,6 +21,18 @@ func ParseKey(jwk []byte) (thumbprint, algorithm string, err error) {
 
 // Clean is what Run does every few minutes.
 var Clean = func(ctx context.Context, s *Server) error { return s.clean(ctx) }
+
+// ParseCertID gives the parts of a certificate's id.
+func ParseCertID(text string) (keyID string, serial ca.Serial, err error) {
+	id, err := parseCertID(text)
+	return id.keyID, id.serial, err
+}
+
+// PlannedWindow is when a certificate in good standing is to be renewed.
+func PlannedWindow(c *ca.Certificate) (start, end time.Time) {
+	w := plannedWindow(c)
+	return w.Start, w.End
+}
 
 // SignedRoutes are the patterns of all that takes signed requests.
 func SignedRoutes(s *Server) map[string]bool {

@@ -138,6 +138,7 @@ func TestGrantEnds(t *testing.T) {
 			h := openOn(t, storetest.SQLite(t), always(proven))
 			c := h.customer(t)
 			g := h.grant(t, acmeserver.Grant{Account: c.id(), Names: []string{"a.internal"}, ExpiresAt: time.Now().Add(time.Hour)})
+			h.grant(t, acmeserver.Grant{Account: c.id(), Names: []string{"other.internal"}}) // this one stays
 			o, looked := c.newOrder("a.internal"), c.newOrder("a.internal")
 			mixed := c.newOrder("a.internal", "b.internal")
 			done := decode[order](t, c.finalize(c.newOrder("a.internal"), newKey(t), "a.internal").ok(t, 200))

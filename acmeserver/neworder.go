@@ -25,6 +25,7 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 		NotBefore   string          `json:"notBefore"`
 		NotAfter    string          `json:"notAfter"`
 		Profile     string          `json:"profile"`
+		Replaces    string          `json:"replaces"`
 	}
 	if err := r.decode(&p); err != nil {
 		return nil, err
@@ -32,20 +33,26 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 	if isTime(p.NotBefore) || isTime(p.NotAfter) {
 		return nil, refuse(malformed, "notBefore and notAfter cannot be chosen here: the profile sets them")
 	}
-	profile, err := s.profile(p.Profile)
-	if err != nil {
-		return nil, err
-	}
 	names, err := readIdentifiers(p.Identifiers)
 	if err != nil {
 		return nil, err
+	}
+	profile, err := s.profile(p.Profile, names)
+	if err != nil {
+		return nil, err
+	}
+	var predecessor *ca.Certificate
+	if p.Replaces != "" {
+		if predecessor, err = s.predecessor(ctx, r.account, names, p.Replaces); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.mayOrder(ctx, r.account, names); err != nil {
 		return nil, err
 	}
 	now := s.now().UTC().Truncate(time.Microsecond)
 	o := Order{
-		ID: newID(), Account: r.account.ID, Profile: profile, CreatedAt: now,
+		ID: newID(), Account: r.account.ID, Profile: profile, Replaces: p.Replaces, CreatedAt: now,
 		// Whole seconds: some clients cannot read fractions.
 		ExpiresAt: now.Add(orderLifetime).Truncate(time.Second),
 	}
@@ -59,7 +66,7 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.store.CreateOrder(ctx, o, entries...); err != nil {
+	if err := s.create(ctx, o, predecessor, entries...); err != nil {
 		return nil, err
 	}
 	return s.orderAnswer(http.StatusCreated, &o), nil
@@ -67,19 +74,6 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 
 // isTime tells a wish from its absence: some clients send the zero time when they have none.
 func isTime(text string) bool { return text != "" && !strings.HasPrefix(text, "0001-01-01T00:00:00") }
-
-// profile finds a profile's name; empty is the default's.
-func (s *Server) profile(name string) (string, error) {
-	profiles := s.ca.Profiles()
-	known := make([]string, len(profiles))
-	for i, p := range profiles {
-		if name == "" || name == p.Name {
-			return p.Name, nil
-		}
-		known[i] = p.Name
-	}
-	return "", refuse(invalidProfile, "profile: %.100q is none of %s", name, strings.Join(known, ", "))
-}
 
 // readIdentifiers reads the names, each once. Every one is looked at, and told what is wrong with it.
 func readIdentifiers(identifiers []identity.Name) ([]identity.Name, error) {

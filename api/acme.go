@@ -176,10 +176,11 @@ func (d *door) registerAccounts() {
 	}, d.showAccount)
 	register(d, huma.Operation{
 		OperationID: "deactivate-acme-account", Method: http.MethodPost,
-		Path:        accountsPath + "/{id}/deactivate",
-		Summary:     "End an ACME account",
-		Description: "Whatever it asks for is refused from now on. Its certificates live on. This cannot be undone.",
-		Errors:      []int{http.StatusNotFound, http.StatusConflict},
+		Path:    accountsPath + "/{id}/deactivate",
+		Summary: "End an ACME account",
+		Description: "Whatever it asks for is refused from now on. Its certificates live on. This cannot " +
+			"be undone.",
+		Errors: []int{http.StatusNotFound, http.StatusConflict},
 	}, d.deactivateAccount)
 }
 
@@ -207,9 +208,10 @@ func (d *door) listAccounts(
 	if err != nil {
 		return nil, err
 	}
-	return newPage(&in.PageInput, accountsPath, found, showAccount, func(a *acmeserver.Account) acmeserver.Position {
-		return acmeserver.Position{CreatedAt: a.CreatedAt, ID: a.ID}
-	}), nil
+	return newPage(&in.PageInput, accountsPath, found, showAccount,
+		func(a *acmeserver.Account) acmeserver.Position {
+			return acmeserver.Position{CreatedAt: a.CreatedAt, ID: a.ID}
+		}), nil
 }
 
 type accountOutput struct{ Body account }

@@ -45,14 +45,15 @@ func (d *door) showEABKey(k *acmeserver.EABKey) eabKey {
 	}
 }
 
-// clientLines use the root file that the guides fetch.
+// clientLines use the root file that the guides fetch. A MAC key may begin with a hyphen, so it stands
+// behind an equals sign.
 func clientLines(directory, id, macKey string) *eabClients {
 	return &eabClients{
 		Certbot: "REQUESTS_CA_BUNDLE=mayfly-root.pem certbot register --non-interactive --agree-tos " +
 			"--register-unsafely-without-email --server " + directory +
-			" --eab-kid " + id + " --eab-hmac-key " + macKey,
+			" --eab-kid=" + id + " --eab-hmac-key=" + macKey,
 		Lego: "LEGO_CA_CERTIFICATES=mayfly-root.pem lego --accept-tos --email admin@example.internal " +
-			"--server " + directory + " --eab --kid " + id + " --hmac " + macKey +
+			"--server " + directory + " --eab --kid=" + id + " --hmac=" + macKey +
 			` --domains "$(hostname -f)" --http run`,
 		Caddy: "tls {\n\tca " + directory + "\n\tca_root /etc/caddy/mayfly-root.pem\n\teab " + id + " " +
 			macKey + "\n}",
@@ -79,8 +80,8 @@ func (d *door) registerEABKeys() {
 	register(d, huma.Operation{
 		OperationID: "revoke-eab-key", Method: http.MethodPost, Path: eabKeysPath + "/{id}/revoke",
 		Summary: "Revoke an EAB key",
-		Description: "It binds no account any more, and the accounts that it bound are frozen: whatever they " +
-			"ask for is refused. Their certificates live on. This cannot be undone.",
+		Description: "It binds no account any more, and the accounts that it bound are frozen: whatever " +
+			"they ask for is refused. Their certificates live on. This cannot be undone.",
 		Errors: []int{http.StatusNotFound, http.StatusConflict},
 	}, d.revokeEABKey)
 }

@@ -43,8 +43,8 @@ func (d *door) registerGrants() {
 	register(d, huma.Operation{
 		OperationID: "create-grant", Method: http.MethodPost, Path: grantsPath,
 		Summary: "Let an account have names without a challenge", DefaultStatus: http.StatusCreated,
-		Description: "Orders of the account, or of any account that the EAB key bound, get authorizations for " +
-			"these names that are valid at once. Each such order is kept in the audit log.",
+		Description: "Orders of the account, or of any account that the EAB key bound, get authorizations " +
+			"for these names that are valid at once. Each such order is kept in the audit log.",
 		Errors: append([]int{http.StatusNotFound}, createErrors...),
 	}, d.createGrant)
 	register(d, huma.Operation{

@@ -98,9 +98,9 @@ func (d *door) registerOrders() {
 	register(d, huma.Operation{
 		OperationID: "list-acme-orders", Method: http.MethodGet, Path: ordersPath,
 		Summary: "List ACME orders, newest first",
-		Description: "Orders are kept until a week after they expired. A search by `name` or `status` looks " +
-			"through some thousands of orders at a time: the page may then hold fewer than `limit`, or " +
-			"none, and still have a `next`.",
+		Description: "Orders are kept until a week after they expired. A search by `name` or `status` " +
+			"looks through some thousands of orders at a time: the page may then hold fewer than " +
+			"`limit`, or none, and still have a `next`.",
 		Errors: []int{http.StatusUnprocessableEntity},
 	}, d.listOrders)
 	register(d, huma.Operation{

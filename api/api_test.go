@@ -81,7 +81,7 @@ func newServerWith(t testing.TB, change func(*store.Store, *ca.Config)) *server 
 	s.token = s.newToken(t, "ops", identity.RoleAdmin)
 	var err error
 	s.acme, err = acmeserver.New(acmeserver.Config{
-		Store: s.store, CA: s.ca, BaseURL: "https://ca.test", Passphrase: []byte("of a test"),
+		Store: s.store, CA: s.ca, BaseURL: "https://ca.test",
 		Now: s.clock.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

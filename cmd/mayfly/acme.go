@@ -21,7 +21,7 @@ type acmeCommands struct {
 	Account    acmeAccount    `cmd:"" help:"Show one account with its grants."`
 	Deactivate acmeDeactivate `cmd:"" help:"End an account."`
 	Orders     acmeOrders     `cmd:"" help:"List orders, newest first."`
-	Order      acmeOrder      `cmd:"" help:"Show one order with the trace of each challenge: why an enrolment failed."`
+	Order      acmeOrder      `cmd:"" help:"Show one order: why an enrolment failed."`
 	Grant      grantCommands  `cmd:"" help:"Let accounts have names without a challenge."`
 	Pauses     acmePauses     `cmd:"" help:"List names that accounts may not order because their validations failed for a day."`
 	Unpause    acmeUnpause    `cmd:"" help:"Let an account order again."`
@@ -78,8 +78,8 @@ func (cmd *acmeAccount) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	return cmd.show(std.out, answer, func(w io.Writer) error {
-		fmt.Fprintf(w, "account      %s\nstatus       %s\nowner        %s\nEAB key      %s\ncontact      %s\n"+
-			"key          %s\ncreated      %s\n", a.ID, a.Status, a.Owner, orNone(a.EABKey),
+		fmt.Fprintf(w, "account      %s\nstatus       %s\nowner        %s\nEAB key      %s\n"+
+			"contact      %s\nkey          %s\ncreated      %s\n", a.ID, a.Status, a.Owner, orNone(a.EABKey),
 			orNone(strings.Join(a.Contact, ", ")), a.Thumbprint, a.CreatedAt.Format(time.RFC3339))
 		for _, g := range a.Grants {
 			fmt.Fprintf(w, "grant        %s until %s: %s\n", g.ID, g.ExpiresAt.Format(time.RFC3339),
@@ -197,8 +197,8 @@ func (cmd *acmeOrder) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	return cmd.show(std.out, answer, func(w io.Writer) error {
-		fmt.Fprintf(w, "order        %s\naccount      %s\nstatus       %s\nprofile      %s\ncreated      %s\n"+
-			"expires      %s\ncertificate  %s\n", o.ID, o.Account, o.Status, o.Profile,
+		fmt.Fprintf(w, "order        %s\naccount      %s\nstatus       %s\nprofile      %s\n"+
+			"created      %s\nexpires      %s\ncertificate  %s\n", o.ID, o.Account, o.Status, o.Profile,
 			o.CreatedAt.Format(time.RFC3339), o.ExpiresAt.Format(time.RFC3339), orNone(o.Certificate))
 		if o.Error != nil {
 			fmt.Fprintf(w, "error        %s: %s\n", o.Error.Type, o.Error.Detail)

@@ -30,7 +30,8 @@ func (h *house) open() ([]door, []worker, error) {
 	https := http.NewServeMux()
 	https.Handle("/acme/", acme)
 	rest := api.New(api.Config{
-		CA: h.ca, ACME: acme.Operator(), Tokens: h.store, Now: time.Now, Version: programVersion(), Log: h.log,
+		CA: h.ca, ACME: acme.Operator(), Tokens: h.store, Now: time.Now,
+		Version: programVersion(), Log: h.log,
 	})
 	https.Handle("/api/", rest)
 	https.Handle("/openapi.json", rest)
@@ -75,7 +76,7 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(), Own: own,
 			CAA: c.CAA, CAAIdentities: c.CAAIdentities,
 		},
-		EABRequired: c.EABRequired, Passphrase: h.passphrase,
+		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService,
 		RateLimits: c.RateLimits, RateLimitOverrides: c.RateLimitOverrides,
 		Now: time.Now, Log: h.log, Metrics: h.registry,
 	})

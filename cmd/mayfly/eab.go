@@ -38,7 +38,7 @@ type eabCreate struct {
 	Owner   string `arg:"" help:"Whose the accounts and their certificates will be."`
 	Label   string `help:"For people." placeholder:"TEXT"`
 	Once    bool   `help:"Bind one account and no more."`
-	Expires string `help:"Bind no account after this: 720h, or a time in RFC 3339 (never)." placeholder:"WHEN"`
+	Expires string `help:"Bind no account from then on: 720h, or RFC 3339 (never)." placeholder:"WHEN"`
 }
 
 // Run makes one key.
@@ -59,9 +59,10 @@ func (cmd *eabCreate) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	return cmd.show(std.out, answer, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "key id   %s\nMAC key  %s\n\nThe MAC key is a secret, and is not shown again.\n\n"+
-			"# certbot\n%s\n\n# lego\n%s\n\n# Caddy, per site\n%s\n", made.ID, made.MACKey,
-			made.Clients.Certbot, made.Clients.Lego, made.Clients.Caddy)
+		_, err := fmt.Fprintf(w, "key id   %s\nMAC key  %s\n\n"+
+			"The MAC key is a secret, and is not shown again.\n\n"+
+			"# certbot\n%s\n\n# lego\n%s\n\n# Caddy, per site\n%s\n",
+			made.ID, made.MACKey, made.Clients.Certbot, made.Clients.Lego, made.Clients.Caddy)
 		return err
 	})
 }

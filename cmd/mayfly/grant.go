@@ -43,8 +43,8 @@ func (g *grant) holder() string {
 type grantCreate struct {
 	clientFlags
 	Names     []string `arg:"" help:"Names, .suffixes, IP addresses, networks (10.1.0.0/16)."`
-	Account   string   `help:"For the account with this id." placeholder:"ID" xor:"holder" required:""`
-	EABKey    string   `name:"eab-key" help:"For all accounts of this EAB key." placeholder:"ID" xor:"holder" required:""`
+	Account   string   `help:"For this account." placeholder:"ID" xor:"holder" required:""`
+	EABKey    string   `name:"eab-key" help:"For a key's accounts." placeholder:"ID" xor:"holder" required:""`
 	Expires   string   `help:"When it ends: 720h, or a time in RFC 3339." placeholder:"WHEN" required:""`
 	Wildcards bool     `help:"What is below a .suffix includes wildcards."`
 	Reason    string   `help:"For people, and for the audit log." placeholder:"TEXT"`
@@ -70,8 +70,9 @@ func (cmd *grantCreate) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	return cmd.show(std.out, answer, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "granted      %s\nto           %s (%s)\nuntil        %s\nnames        %s\n", made.ID,
-			made.holder(), made.Owner, made.ExpiresAt.Format(time.RFC3339), strings.Join(made.Names, ", "))
+		_, err := fmt.Fprintf(w, "granted      %s\nto           %s (%s)\nuntil        %s\n"+
+			"names        %s\n", made.ID, made.holder(), made.Owner,
+			made.ExpiresAt.Format(time.RFC3339), strings.Join(made.Names, ", "))
 		return err
 	})
 }
@@ -121,7 +122,8 @@ func (cmd *grantWithdraw) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if _, err := api.call(ctx, http.MethodDelete, grantsPath+"/"+url.PathEscape(cmd.ID), nil, nil); err != nil {
+	path := grantsPath + "/" + url.PathEscape(cmd.ID)
+	if _, err := api.call(ctx, http.MethodDelete, path, nil, nil); err != nil {
 		return err
 	}
 	return cmd.show(std.out, []byte("{}"), func(w io.Writer) error {
