@@ -4,7 +4,7 @@ import "crypto"
 
 // ReadCSR is the parser, for fuzzing.
 func ReadCSR(der []byte) error {
-	_, err := readCSR(der)
+	_, err := readCSR(der, nil)
 	return err
 }
 
