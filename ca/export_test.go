@@ -8,6 +8,12 @@ func ReadCSR(der []byte) error {
 	return err
 }
 
+// The subjectAltName's value, both ways.
+var (
+	ReadNames  = readNames
+	WriteNames = writeNames
+)
+
 // Look is what Run does every few seconds.
 var (
 	Settle      = (*CA).settle

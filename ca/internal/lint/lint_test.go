@@ -46,11 +46,16 @@ func TestEveryKind(t *testing.T) {
 	d := good(t)
 	d.profile = policy.Builtin()[1]
 	d.names = []identity.Name{
-		{Type: identity.DNS, Value: "*.example.internal"}, {Type: identity.DNS, Value: "localhost"},
-		{Type: identity.DNS, Value: "xn--bcher-kva.example"}, {Type: identity.DNS, Value: "internal"},
-		{Type: identity.IP, Value: "10.1.2.3"}, {Type: identity.IP, Value: "2001:db8::1"},
-		{Type: identity.URI, Value: "spiffe://example.internal/ns/a"}, {Type: identity.URI, Value: "urn:a:b"},
+		{Type: identity.DNS, Value: "*.example.internal"},
+		{Type: identity.DNS, Value: "localhost"},
+		{Type: identity.DNS, Value: "xn--bcher-kva.example"},
+		{Type: identity.DNS, Value: "internal"},
+		{Type: identity.IP, Value: "10.1.2.3"},
+		{Type: identity.IP, Value: "2001:db8::1"},
+		{Type: identity.URI, Value: "spiffe://example.internal/ns/a"},
+		{Type: identity.URI, Value: "urn:a:b"},
 		{Type: identity.Email, Value: "Ann.O'Hara@example.internal"},
+		{Type: identity.PermanentIdentifier, Value: "C02XK1ZZJG5J"},
 	}
 	for range 2 {
 		if err := l.Check(d.der(t)); err != nil {
@@ -76,10 +81,26 @@ func TestRefusals(t *testing.T) {
 			c.extension(oidSAN).Value = names(t, identity.Name{Type: identity.DNS, Value: name})
 		}
 	}
+	other := func(oid asn1.ObjectIdentifier, behind string, value ...asn1.RawValue) func(*tbs) {
+		return func(c *tbs) {
+			c.extension(oidSAN).Value = marshal(t, []asn1.RawValue{{
+				Class: asn1.ClassContextSpecific, IsCompound: true,
+				Bytes: append(otherName(t, oid, value), behind...),
+			}})
+		}
+	}
+	serial := raw(utf8String, "A1")
 	cases := []struct {
 		change func(*tbs)
 		says   string
 	}{
+		{other(asn1.ObjectIdentifier{1, 2, 3}, "", serial), "not one permanent identifier"},
+		{other(permanentIdentifier, "", serial, raw(6, "\x2a\x03")), "not one permanent identifier"},
+		{other(permanentIdentifier, "\x05\x00", serial), "not one permanent identifier"},
+		{other(permanentIdentifier, ""), "not one permanent identifier"},
+		{other(permanentIdentifier, "", raw(ia5, "A1")), "not one permanent identifier"},
+		{other(permanentIdentifier, "", raw(utf8String, "A/1")), "assigner"},
+		{other(permanentIdentifier, "", serial), "does not allow names of type"},
 		{dns("web.example.internal."), "ends in a dot"},
 		{dns("web..internal"), "empty label"},
 		{dns("web.example.internal\x00.evil.example"), "character other than"},
