@@ -29,7 +29,8 @@ func (a Account) caller(names []identity.Name) identity.Caller {
 	return identity.Caller{ID: id, Owner: id, Names: names}
 }
 
-func (a Account) entry(s *Server, kind audit.Kind, data map[string]string) audit.Entry {
+// entry tells what the account did to itself.
+func (s *Server) entry(kind audit.Kind, a Account, data map[string]string) audit.Entry {
 	return audit.New(s.now(), kind, a.caller(nil).ID, a.ID, data)
 }
 
@@ -78,7 +79,7 @@ func (s *Server) newAccount(ctx context.Context, r *request) (*answer, error) {
 		ID: newID(), Thumbprint: r.key.thumbprint, Status: StatusValid, JWK: r.key.canonical,
 		Contact: p.Contact, Agreed: p.Agreed, CreatedAt: s.now(),
 	}
-	a, created, err := s.store.CreateAccount(ctx, a, a.entry(s, audit.AccountCreated, map[string]string{
+	a, created, err := s.store.CreateAccount(ctx, a, s.entry(audit.AccountCreated, a, map[string]string{
 		"thumbprint": a.Thumbprint, "contact": strings.Join(a.Contact, " "),
 	}))
 	switch {
@@ -156,7 +157,7 @@ func (s *Server) account(ctx context.Context, r *request) (*answer, error) {
 }
 
 func (s *Server) updateAccount(ctx context.Context, a Account, changes map[string]string) error {
-	err := s.store.UpdateAccount(ctx, a, a.entry(s, audit.AccountChanged, changes))
+	err := s.store.UpdateAccount(ctx, a, s.entry(audit.AccountChanged, a, changes))
 	if errors.Is(err, ErrStale) {
 		// The other change may have taken this request's authority away: the client signs anew.
 		return fault.Wrap(fault.Unavailable, err, "the account was changed at the same moment; try again")

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mayflyca/mayfly/audit"
+	"github.com/mayflyca/mayfly/store/storetest"
 )
 
 type account struct {
@@ -55,7 +56,7 @@ func TestContacts(t *testing.T) {
 		"tel:+49123": "unsupportedContact", "a@example.com": "unsupportedContact", "": "unsupportedContact",
 		"mailto:": "invalidContact", "mailto:a": "invalidContact", "mailto:a@b..c": "invalidContact",
 		"mailto:a@example.com,b@example.com": "invalidContact", "mailto:a@example.com?subject=x": "invalidContact",
-		"mailto:a%zz@example.com": "invalidContact", "mailto:\"a b\"@example.com": "invalidContact",
+		"mailto:a%zz@example.com": "invalidContact", "mailto:a?to=b@example.com": "invalidContact", "mailto:\"a b\"@example.com": "invalidContact",
 	} {
 		payload := map[string]any{"contact": []string{contact}}
 		if kind == "" {
@@ -231,7 +232,7 @@ func TestStranger(t *testing.T) {
 
 // A database that is away is 503 with Retry-After, and nothing half-done.
 func TestDatabaseAway(t *testing.T) {
-	h := open(t)
+	h := openOn(t, storetest.SQLite(t), always(proven))
 	c := h.customer(t)
 	header := c.header(baseURL + "/acme/new-order")
 	if err := h.store.Close(); err != nil {

@@ -25,6 +25,9 @@ func (s *Server) answer(
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Add("Link", link(s.url("directory"), "index"))
+	if r.Method == http.MethodPost {
+		s.addNonce(w, r)
+	}
 	if err != nil {
 		s.answerProblem(w, r, endpoint, refusalOf(err))
 		return
@@ -48,6 +51,15 @@ func (s *Server) answer(
 		s.writeJSON(w, status, "application/json", a.body)
 	default:
 		w.WriteHeader(status)
+	}
+}
+
+// addNonce puts a fresh nonce on the answer to a POST, whatever it says: a client whose nonce was bad
+// needs no extra round trip (never #20). If there is none to be had, the answer goes without: the
+// client asks newNonce, which says why.
+func (s *Server) addNonce(w http.ResponseWriter, r *http.Request) {
+	if nonce, err := s.nonces.mint(r.Context()); err == nil {
+		w.Header().Set("Replay-Nonce", nonce)
 	}
 }
 

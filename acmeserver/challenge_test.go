@@ -21,7 +21,7 @@ import (
 // checker is given the right things to prove (section 8.1).
 func TestChallengeIsProven(t *testing.T) {
 	var asked []validate.Challenge
-	h := openWith(t, storetest.SQLite(t), func(_ context.Context, c validate.Challenge) validate.Result {
+	h := openWith(t, func(_ context.Context, c validate.Challenge) validate.Result {
 		asked = append(asked, c)
 		return proven
 	})
@@ -61,7 +61,7 @@ func TestChallengeIsProven(t *testing.T) {
 // RFC 8555 sections 7.1.6 and 8.2: a wrong answer ends the challenge, its authorization and the
 // order, and everybody is told why: the client, and the record.
 func TestChallengeIsNotProven(t *testing.T) {
-	h := openWith(t, storetest.SQLite(t), always(wrong))
+	h := openWith(t, always(wrong))
 	c := h.customer(t)
 	o := c.newOrder("a.example.com", "b.example.com")
 	r := c.post(c.authorization(o.Authorizations[1]).Challenges[0].URL, `{}`).ok(t, 200)
@@ -95,10 +95,11 @@ func TestChallengeIsNotProven(t *testing.T) {
 func TestRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
-		result := unreachable
-		h := openWith(t, storetest.SQLite(t), func(context.Context, validate.Challenge) validate.Result {
+		var result atomic.Pointer[validate.Result]
+		result.Store(&unreachable)
+		h := openOn(t, storetest.SQLite(t), func(context.Context, validate.Challenge) validate.Result {
 			asked.Add(1)
-			return result
+			return *result.Load()
 		})
 		c := h.customer(t)
 		accept := func() (url string) {
@@ -128,13 +129,13 @@ func TestRetries(t *testing.T) {
 		}
 		// The responder comes up in between.
 		url = accept()
-		result = proven
+		result.Store(&proven)
 		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
 		if ch := decode[challenge](t, c.post(url, nil)); ch.Status != "valid" || ch.Error != nil {
 			t.Errorf("the challenge is %+v", ch)
 		}
 		// The client gives up in between: no more attempts.
-		result = unreachable
+		result.Store(&unreachable)
 		url = accept()
 		z := strings.Replace(strings.TrimSuffix(url, "/http-01"), "/chall/", "/authz/", 1)
 		c.post(z, `{"status":"deactivated"}`).ok(t, 200)
@@ -153,7 +154,7 @@ func TestRetries(t *testing.T) {
 func TestOneChallengeOftenAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		var asked atomic.Int32
-		h := openWith(t, s, func(context.Context, validate.Challenge) validate.Result {
+		h := openOn(t, s, func(context.Context, validate.Challenge) validate.Result {
 			asked.Add(1)
 			return proven
 		})
@@ -200,7 +201,7 @@ func TestCrashDuringValidation(t *testing.T) {
 			<-ctx.Done()
 			return unreachable
 		}
-		h := openWith(t, storetest.SQLite(t), hang)
+		h := openOn(t, storetest.SQLite(t), hang)
 		c := h.customer(t)
 		o := c.newOrder("a.example.com")
 		url := c.authorization(o.Authorizations[0]).Challenges[0].URL
@@ -208,10 +209,14 @@ func TestCrashDuringValidation(t *testing.T) {
 			t.Fatalf("the challenge is %s", ch.Status)
 		}
 		// The process goes down; what it cut short is no verdict.
+		writes := h.store.count("UpdateOrder")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := h.door.Run(ctx); err != nil {
 			t.Errorf("Run: %v", err)
+		}
+		if got := h.store.count("UpdateOrder"); got != writes {
+			t.Errorf("while the process went down there were %d writes", got-writes)
 		}
 		other := c.authorization(c.newOrder("b.example.com").Authorizations[0]).Challenges[0].URL
 		r := c.post(other, `{}`)
@@ -272,7 +277,7 @@ func TestStaleOrder(t *testing.T) {
 // never #4: what panics on a stranger's bytes ends one attempt.
 func TestValidationPanics(t *testing.T) {
 	var asked atomic.Int32
-	h := openWith(t, storetest.SQLite(t), func(context.Context, validate.Challenge) validate.Result {
+	h := openWith(t, func(context.Context, validate.Challenge) validate.Result {
 		if asked.Add(1) == 1 {
 			panic("a bug")
 		}

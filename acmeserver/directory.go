@@ -43,19 +43,13 @@ func (s *Server) postDirectory(context.Context, *request) (*answer, error) { ret
 func (s *Server) newNonce(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		nonce, err := s.nonces.mint(r.Context())
-		w.Header().Set("Replay-Nonce", nonce)
+		if err == nil {
+			w.Header().Set("Replay-Nonce", nonce)
+		}
 		s.answer(w, r, "newNonce", &answer{status: status}, err)
 	}
 }
 
 func (s *Server) postNewNonce(context.Context, *request) (*answer, error) {
 	return &answer{status: http.StatusNoContent}, nil
-}
-
-// addNonce puts a fresh nonce on the answer to a POST. If there is none to be had, the answer goes
-// without: the client asks newNonce, which says why.
-func (s *Server) addNonce(w http.ResponseWriter, r *http.Request) {
-	if nonce, err := s.nonces.mint(r.Context()); err == nil {
-		w.Header().Set("Replay-Nonce", nonce)
-	}
 }

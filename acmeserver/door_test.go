@@ -23,7 +23,6 @@ import (
 	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/ca/catest"
 	"github.com/mayflyca/mayfly/store"
-	"github.com/mayflyca/mayfly/store/storetest"
 )
 
 const baseURL = "https://ca.test"
@@ -54,14 +53,6 @@ type house struct {
 	door   *acmeserver.Server
 	config acmeserver.Config
 	ahead  atomic.Int64 // how far the door's clock is before the real one
-}
-
-// open opens a door where every challenge is proven.
-func open(t testing.TB) *house { return openWith(t, storetest.SQLite(t), always(proven)) }
-
-func openWith(t testing.TB, s *store.Store, check checkFunc) *house {
-	t.Helper()
-	return houseOf(t, s, catest.New(t, s), check)
 }
 
 func houseOf(t testing.TB, s *store.Store, authority *ca.CA, check checkFunc) *house {

@@ -145,7 +145,7 @@ func TestBadCSR(t *testing.T) {
 // Twenty at once, on two doors of one database, make one certificate.
 func TestFinalizeAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		h := openWith(t, s, always(proven))
+		h := openOn(t, s, always(proven))
 		replica := houseOf(t, s, h.ca, always(proven))
 		c := h.customer(t)
 		o, key := c.readyOrder("a.example.com"), newKey(t)
@@ -327,7 +327,7 @@ func BenchmarkFlow(b *testing.B) {
 		"SQLite": storetest.SQLite, "Postgres": storetest.Postgres,
 	} {
 		b.Run(name, func(b *testing.B) {
-			h := openWith(b, open(b), always(proven))
+			h := openOn(b, open(b), always(proven))
 			b.RunParallel(func(pb *testing.PB) {
 				c := h.customer(b)
 				for pb.Next() {

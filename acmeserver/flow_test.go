@@ -181,7 +181,7 @@ func TestGetIsRefused(t *testing.T) {
 		}
 	}
 	h.do("GET", baseURL+"/acme/nothing", "", nil).refused(t, 404, "malformed")
-	h.do("POST", baseURL+"/acme/nothing/else", "", nil).refused(t, 404, "malformed")
+	c.post("/acme/nothing/else", nil).refused(t, 404, "malformed")
 }
 
 // Section 6.3: what can only be read takes no payload.

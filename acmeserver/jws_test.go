@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -131,6 +132,8 @@ func TestBadHeaders(t *testing.T) {
 		"nonce with break": {set("nonce", "AAAA\nAAAA"), 400, "malformed"},
 		"foreign nonce":    {set("nonce", b64(make([]byte, 40))), 400, "badNonce"},
 		"short nonce":      {set("nonce", "AAAA"), 400, "badNonce"},
+		"other count":      {flip("nonce", 15), 400, "badNonce"},
+		"other MAC":        {flip("nonce", 39), 400, "badNonce"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := c.header(url)
@@ -142,6 +145,18 @@ func TestBadHeaders(t *testing.T) {
 	c.t = t
 	if orders := decode[map[string][]string](t, c.post(c.account+"/orders", nil)); len(orders["orders"]) != 0 {
 		t.Errorf("a refused request left %v", orders)
+	}
+}
+
+// flip changes a bit of what is base64url.
+func flip(name string, octet int) func(map[string]any) {
+	return func(header map[string]any) {
+		raw, err := base64.RawURLEncoding.DecodeString(header[name].(string))
+		if err != nil {
+			panic(err)
+		}
+		raw[octet] ^= 1
+		header[name] = b64(raw)
 	}
 }
 
@@ -195,6 +210,7 @@ func TestBadForms(t *testing.T) {
 		"stray bits":         {with("payload", "e31"), 400, "malformed"},
 		"header not JSON":    {with("protected", b64([]byte("alg"))), 400, "malformed"},
 		"short signature":    {with("signature", signature[:84]), 403, "unauthorized"},
+		"tiny signature":     {with("signature", "AAAA"), 403, "unauthorized"},
 		"wrong signature":    {with("signature", flipped[:85]+"A"), 403, "unauthorized"},
 		"other payload":      {with("payload", b64([]byte(`{"identifiers":[]}`))), 403, "unauthorized"},
 		"ASN.1 signature":    {with("signature", b64(slices.Concat([]byte{0x30, 62}, make([]byte, 62)))), 403, "unauthorized"},
@@ -235,6 +251,12 @@ func TestBadKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	whole := foreignKeys(t)["RS256"].(*rsa.PrivateKey).N.Bytes()
+	point, err := c.key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shifted := map[string]any{"kty": "EC", "crv": "P-256", "x": b64(point[1:34]), "y": b64(point[34:])}
 	for name, test := range map[string]struct {
 		jwk  any
 		kind string
@@ -246,12 +268,13 @@ func TestBadKeys(t *testing.T) {
 		"unknown curve":   {with("crv", "secp256k1"), "badPublicKey"},
 		"not on curve":    {with("y", b64(make([]byte, 32))), "badPublicKey"},
 		"short x":         {with("x", b64(make([]byte, 31))), "badPublicKey"},
+		"shifted":         {shifted, "badPublicKey"}, // the same point, and another thumbprint
 		"padded x":        {with("x", good["x"].(string)+"="), "badPublicKey"},
 		"RSA of 1024":     {map[string]any{"kty": "RSA", "n": b64(small.N.Bytes()), "e": "AQAB"}, "badPublicKey"},
 		"huge RSA":        {map[string]any{"kty": "RSA", "n": b64(odd(8193 / 8 * 2)), "e": "AQAB"}, "badPublicKey"},
 		"RSA, e of 1":     {map[string]any{"kty": "RSA", "n": b64(odd(256)), "e": "AQ"}, "badPublicKey"},
 		"RSA, large e":    {map[string]any{"kty": "RSA", "n": b64(odd(256)), "e": b64(odd(5))}, "badPublicKey"},
-		"RSA, zero first": {map[string]any{"kty": "RSA", "n": b64(append([]byte{0}, odd(256)...)), "e": "AQAB"}, "badPublicKey"},
+		"RSA, zero first": {map[string]any{"kty": "RSA", "n": b64(append([]byte{0}, whole...)), "e": "AQAB"}, "badPublicKey"},
 		"RSA, empty":      {map[string]any{"kty": "RSA", "n": "", "e": ""}, "badPublicKey"},
 		"X25519":          {map[string]any{"kty": "OKP", "crv": "X25519", "x": b64(make([]byte, 32))}, "badPublicKey"},
 		"small order":     {map[string]any{"kty": "OKP", "crv": "Ed25519", "x": b64(append([]byte{1}, make([]byte, 31)...))}, "badPublicKey"},
@@ -262,6 +285,33 @@ func TestBadKeys(t *testing.T) {
 			header["jwk"] = test.jwk
 			c.send(url, sign(c.key, header, []byte(`{}`))).refused(t, 400, test.kind)
 		})
+	}
+}
+
+// RFC 8555 section 6.2: an algorithm that is not supported is said to be so before anything else.
+func TestBadAlgorithmFirst(t *testing.T) {
+	c := open(t).stranger(t)
+	url := baseURL + "/acme/new-account"
+	header := c.header(url)
+	header["alg"], header["jwk"] = "HS256", map[string]any{"kty": "oct", "k": "AAAA"}
+	p := c.send(url, sign(c.key, header, []byte(`{}`))).refused(t, 400, "badSignatureAlgorithm")
+	if !slices.Contains(p.Algorithms, "ES256") {
+		t.Errorf("algorithms are %v", p.Algorithms)
+	}
+}
+
+// What a verification costs is bounded where keys are not held to the account's rules, too.
+func TestHugeKeyRevokes(t *testing.T) {
+	c := open(t).stranger(t)
+	url := baseURL + "/acme/revoke-cert"
+	for bits, kind := range map[int]string{8192: "unauthorized", 8200: "badPublicKey"} {
+		header := c.header(url)
+		header["alg"] = "RS256"
+		header["jwk"] = map[string]any{"kty": "RSA", "n": b64(odd(bits / 8)), "e": "AQAB"}
+		r := c.send(url, sign(c.key, header, []byte(`{}`)))
+		if p := decode[problem](t, r); p.Type != "urn:ietf:params:acme:error:"+kind {
+			t.Errorf("%d bits: %s", bits, r.body)
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // RFC 8555 section 6.5 across replicas: a nonce that one minted is good at another, once.
 func TestNonceAcrossReplicas(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		h := openWith(t, s, always(proven))
+		h := openOn(t, s, always(proven))
 		replica := houseOf(t, s, h.ca, always(proven))
 		c := h.customer(t)
 		there := *c
@@ -31,7 +31,7 @@ func TestNonceAcrossReplicas(t *testing.T) {
 func TestNonceAfterDatabaseCrash(t *testing.T) {
 	url := storetest.PostgresURL(t)
 	s := storetest.Open(t, store.Config{DatabaseURL: url, Migrate: true})
-	h := openWith(t, s, always(proven))
+	h := openOn(t, s, always(proven))
 	replica := houseOf(t, s, h.ca, always(proven))
 	c := h.customer(t)
 	there := *c
@@ -74,6 +74,9 @@ func TestBadNoncesCostNothing(t *testing.T) {
 		header["nonce"] = b64(make([]byte, 40))
 		c.send(url, sign(c.key, header, nil)).refused(t, 400, "badNonce")
 	}
+	header := c.header(url)
+	header["kid"] = baseURL + "/acme/acct/../order"
+	c.send(url, sign(c.key, header, nil)).refused(t, 400, "accountDoesNotExist")
 	if got := h.store.count("NonceKey") - before; got > 2 {
 		t.Errorf("the key was read %d times", got)
 	}

@@ -46,7 +46,7 @@ type Order struct {
 	ExpiresAt      time.Time       `json:"-"`
 	Profile        string          `json:"profile"`
 	Authorizations []Authorization `json:"authorizations"`  // one per identifier, in the client's order
-	Error          *Problem        `json:"error,omitempty"` // set once: the order is invalid for good
+	Error          *Problem        `json:"error,omitempty"` // set once: why the order is invalid
 
 	// Certificate is the one issued, promised or void under the order's Ref; nil while there is none.
 	// The store reads it with the order and never writes it.
@@ -95,8 +95,6 @@ func (o *Order) statusAt(now time.Time) Status {
 		return StatusValid
 	case c != nil && c.State == ca.Promised:
 		return StatusProcessing
-	case o.Error != nil || !now.Before(o.ExpiresAt):
-		return StatusInvalid
 	}
 	status := StatusReady
 	for i := range o.Authorizations { // all of them, never the first again and again (never #7)

@@ -90,6 +90,7 @@ func TestBadOrders(t *testing.T) {
 		"no identifiers":    {`{}`, 400, "malformed", 0},
 		"wrong type":        {`{"identifiers":"a"}`, 400, "malformed", 0},
 		"101 identifiers":   {identifiers(long...), 400, "malformed", 0},
+		"101 times one":     {identifiers(slices.Repeat(long[:1], 101)...), 400, "malformed", 0},
 		"notBefore":         {`{"identifiers":[{"type":"dns","value":"a.example.com"}],"notBefore":"2026-01-01T00:00:00Z"}`, 400, "malformed", 0},
 		"notAfter":          {`{"identifiers":[{"type":"dns","value":"a.example.com"}],"notAfter":"2026-01-01T00:00:00Z"}`, 400, "malformed", 0},
 		"unknown profile":   {`{"identifiers":[{"type":"dns","value":"a.example.com"}],"profile":"other"}`, 400, "invalidProfile", 0},
@@ -256,7 +257,7 @@ func TestDeactivateAuthorization(t *testing.T) {
 
 // Orders that expired long ago are cleaned away (never #36: in bounded batches), and no others.
 func TestCleaning(t *testing.T) {
-	h := open(t)
+	h := openOn(t, storetest.SQLite(t), always(proven))
 	c := h.customer(t)
 	old := c.newOrder("a.example.com")
 	h.pass(7*24*time.Hour + 23*time.Hour)

@@ -158,8 +158,6 @@ func (s *Server) signed(endpoint string, by signer, handle handler) http.Handler
 		if err == nil {
 			a, err = handle(r.Context(), req)
 		}
-		// On errors too: a client that lost its nonce needs no extra round trip (never #20).
-		s.addNonce(w, r)
 		s.answer(w, r, endpoint, a, err)
 	}
 }

@@ -75,8 +75,10 @@ func newValidations(checker validate.Checker) *validations {
 	}
 }
 
-// stop ends all attempts without a verdict, waits for them, and lets no more begin.
+// stop lets no more attempts begin, ends those that run without a verdict, and waits for them. Before
+// that, POSTs that are being answered get what they wait for.
 func (v *validations) stop() {
+	<-time.After(2 * answerWait)
 	v.end()
 	for range maxSeats {
 		v.seats <- struct{}{}

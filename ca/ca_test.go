@@ -198,7 +198,7 @@ func TestPromisesOfADeadProcess(t *testing.T) {
 			t.Fatalf("%d promises are open, want 1", len(open))
 		}
 		config.Store = s
-		clock.Advance(time.Minute)
+		clock.Advance(20 * time.Second)
 		next := catest.Open(t, config)
 		if !s.Alone() { // another replica may still be at it; later it cannot
 			got, err := s.CertificateBySerial(ctx, open[0].Serial)
@@ -206,8 +206,8 @@ func TestPromisesOfADeadProcess(t *testing.T) {
 			if got.State != ca.Promised {
 				t.Fatalf("a replica's fresh promise was taken away: %s", got.State)
 			}
-			clock.Advance(time.Hour)
-			must(t, ca.Settle(next, ctx, clock.Now().Add(-10*time.Minute)))
+			clock.Advance(20 * time.Second)
+			must(t, ca.Settle(next, ctx, clock.Now().Add(-30*time.Second)))
 			must(t, ca.RefreshCRLs(next, ctx))
 		}
 		got, err := s.CertificateBySerial(ctx, open[0].Serial)

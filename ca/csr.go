@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"net/netip"
@@ -8,12 +9,15 @@ import (
 
 	"github.com/mayflyca/mayfly/fault"
 	"github.com/mayflyca/mayfly/identity"
-	"github.com/mayflyca/mayfly/policy"
 )
 
 // MaxCSR bounds a certificate signing request in DER: 100 of the longest names under an RSA-4096
 // key are 27 KB.
 const MaxCSR = 32 << 10
+
+// maxProofBits bounds the RSA key whose signature is verified. Which keys are fit for a certificate
+// is the policy's affair; this one keeps a stranger from choosing what a verification costs.
+const maxProofBits = 8192
 
 // requested is what a CSR asks for. Its key is proven: the CSR was signed with it.
 type requested struct {
@@ -53,9 +57,9 @@ func readCSR(der []byte, names []identity.Name) (*requested, error) {
 			Detail: "is not a PKCS#10 certificate signing request that can be read",
 		}
 	}
-	// Before the proof: an outsized key must not cost us a verification.
-	if err := policy.CheckKey(csr.PublicKey); err != nil {
-		return nil, err
+	if key, ok := csr.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxProofBits {
+		return nil, fault.Field("csr", "holds an RSA key of %d bits; more than %d are not even verified",
+			key.N.BitLen(), maxProofBits)
 	}
 	if !slices.Contains(proofs, csr.SignatureAlgorithm) {
 		return nil, fault.Field("csr", "is signed with %s; sign it with SHA-256 or better",

@@ -71,7 +71,7 @@ func (c *CA) fulfil(ctx context.Context, p promised) (*Certificate, error) {
 
 // finishWithin bounds the road from promise to record, well below settleAge: a promise that is on
 // its way is never mistaken for one whose process died.
-const finishWithin = 30 * time.Second
+const finishWithin = 10 * time.Second
 
 // Check walks decide, shape and check and stops: would Issue do it? For a request without a CSR, a
 // key of ours stands in for the subject's.

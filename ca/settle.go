@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	// settleAge is how old a promise must be before a replica takes its process for dead: far above
-	// finishWithin and what replicas' clocks differ by.
-	settleAge   = 10 * time.Minute
+	// settleAge is how old a promise must be before a replica takes its process for dead: well above
+	// finishWithin. Where clocks differ by more, a promise can be voided while its process is at it;
+	// then record refuses, and the client tries again.
+	settleAge   = 30 * time.Second
 	settleBatch = 200
 	mostBatches = 500 // in one look; the next goes on (never #36)
 )

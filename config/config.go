@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -132,17 +133,18 @@ func defaults(env map[string]string) Config {
 const maxFile = 1 << 20
 
 func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration file: %w", err)
 	}
-	if info.IsDir() || info.Size() > maxFile {
-		return nil, fmt.Errorf("reading the configuration file: %s is not a YAML file of at most 1 MiB",
-			path)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("reading the configuration file: %w", err)
+	case len(text) > maxFile:
+		return nil, fmt.Errorf("reading the configuration file: %s is larger than 1 MiB", path)
+	default:
+		return text, nil
 	}
-	return text, nil
 }

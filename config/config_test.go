@@ -93,8 +93,10 @@ log:
 		ACME: config.ACME{
 			Resolvers: []string{"10.0.0.53:53", "[fd00::53]:53"}, HTTP01Port: 8080,
 			TLSALPN01Port: 8443, EABRequired: true,
-			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
-				netip.MustParsePrefix("::1/128")},
+			AllowNetworks: []netip.Prefix{
+				netip.MustParsePrefix("127.0.0.0/8"),
+				netip.MustParsePrefix("::1/128"),
+			},
 			DenyNetworks: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
 		},
 		Log: config.Log{Format: "json", Level: slog.LevelDebug},
@@ -145,8 +147,10 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 		ACME: config.ACME{
 			Resolvers: []string{"1.1.1.1:53", "2.2.2.2:53"}, HTTP01Port: 4, TLSALPN01Port: 5,
 			EABRequired: true,
-			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
-				netip.MustParsePrefix("127.0.0.0/8")},
+			AllowNetworks: []netip.Prefix{
+				netip.MustParsePrefix("10.0.0.0/8"),
+				netip.MustParsePrefix("127.0.0.0/8"),
+			},
 			DenyNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 		},
 		Log: config.Log{Format: "json", Level: slog.LevelWarn},
@@ -175,6 +179,9 @@ func TestMistakesInTheFile(t *testing.T) {
 		"two documents":   {"listen: :1\n---\nlisten: :2\n", "second YAML document"},
 		"odd key":         {"? [a]\n: b\n", "mayfly.yaml:1: a key must be a plain word"},
 		"URL with path":   {"external_url: https://a/b\n", "write a URL of host and port only"},
+		"URL port":        {"external_url: https://a:99999\n", "write a URL of host and port only"},
+		"URL colon":       {"external_url: \"https://a:\"\n", "write a URL of host and port only"},
+		"second not YAML": {"listen: :1\n---\nacme: [\n", "mayfly.yaml:4: is not YAML"},
 		"URL scheme":      {"external_url: http://a\n", `for example "https://`},
 		"yaml boolean":    {"acme: {eab_required: yes}\n", `is "yes": write true or false`},
 		"rate limits":     {"acme: {rate_limits: true}\n", `is "true": write on or off`},
@@ -202,8 +209,10 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"mayfly.yaml:1: ", "mayfly.yaml:2: log.level",
-		"MAYFLY_PUBLISH_LISTEN: publish.listen", "--data-dir: data_dir"} {
+	for _, want := range []string{
+		"mayfly.yaml:1: ", "mayfly.yaml:2: log.level",
+		"MAYFLY_PUBLISH_LISTEN: publish.listen", "--data-dir: data_dir",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in\n%v", want, err)
 		}
@@ -221,6 +230,10 @@ func TestEmptyFilesAndSections(t *testing.T) {
 	}
 	if _, err := config.Load(config.Source{File: t.TempDir()}); err == nil {
 		t.Error("a directory is no error")
+	}
+	_, err := config.Load(config.Source{File: "/dev/zero"})
+	if err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
+		t.Errorf("a file without an end: %v", err)
 	}
 }
 

@@ -23,7 +23,9 @@ func parseFile(path string, text []byte) (map[string]value, error) {
 	} else if err != nil {
 		return nil, syntaxError(path, err)
 	}
-	if err := loader.Load(&second); !errors.Is(err, io.EOF) {
+	if err := loader.Load(&second); err != nil && !errors.Is(err, io.EOF) {
+		return nil, syntaxError(path, err)
+	} else if err == nil {
 		return nil, fmt.Errorf("%s:%d: holds a second YAML document: keep one", path, second.Line)
 	}
 	f := flattener{path: path, settings: map[string]value{}, seen: map[string]string{}}

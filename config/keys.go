@@ -120,8 +120,12 @@ func setListen(to *string, text string) error {
 
 func setURL(to *string, text string, schemes ...string) error {
 	u, err := url.Parse(text)
-	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Hostname() == "" || u.User != nil ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err == nil && u.Port() != "" {
+		_, err = strconv.ParseUint(u.Port(), 10, 16)
+	}
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Hostname() == "" ||
+		strings.HasSuffix(u.Host, ":") || u.User != nil || strings.Trim(u.Path, "/") != "" ||
+		u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("is %q: write a URL of host and port only, for example "+
 			"\"%s://ca.example.internal\"", text, schemes[0])
 	}

@@ -117,7 +117,7 @@ func labelProblem(label string) string {
 }
 
 // hasOnlyRegistrable tells whether every A-label of the name, given without a wildcard, is one that
-// IDNA2008 allows to register, in the one form it demands.
+// IDNA2008 allows to register and comes back the same from Unicode (RFC 5890 section 2.3.2.1).
 func hasOnlyRegistrable(name string) bool {
 	text, err := idna.Registration.ToUnicode(name)
 	if err != nil || strings.ContainsFunc(text, isSymbol) {
@@ -194,7 +194,7 @@ func parseURI(text string) (value, problem string) {
 		} else {
 			host, problem = parseDNS(host)
 		}
-		if problem != "" || strings.HasPrefix(host, "*") {
+		if problem != "" || strings.HasPrefix(host, "*") || host != strings.ToLower(u.Hostname()) {
 			return "", "has a host that is neither a DNS name nor an IP address in canonical form"
 		}
 		if !isAddress(host) && !strings.Contains(host, ".") {
@@ -202,11 +202,7 @@ func parseURI(text string) (value, problem string) {
 		}
 		u.Host = strings.ToLower(u.Host)
 	}
-	value = u.String()
-	if again, err := url.Parse(value); err != nil || again.String() != value || len(value) > maxURI {
-		return "", "has no single canonical form"
-	}
-	return value, ""
+	return u.String(), ""
 }
 
 // atomMarks are what RFC 5321 section 4.1.2 (through RFC 5322's atext) allows in an unquoted local

@@ -102,14 +102,3 @@ CREATE TABLE probe (
     id BIGINT PRIMARY KEY,
     at BIGINT NOT NULL
 );
-
--- +goose Down
-DROP TABLE probe;
-DROP TABLE tokens;
-DROP TABLE acme_orders;
-DROP TABLE acme_accounts;
-DROP TABLE audit_entries;
-DROP TABLE crls;
-DROP TABLE certificate_names;
-DROP TABLE certificates;
-DROP TABLE issuers;

@@ -15,7 +15,3 @@ CREATE UNLOGGED TABLE used_nonces (
     PRIMARY KEY (source, count)
 );
 CREATE INDEX used_nonces_minted ON used_nonces (minted);
-
--- +goose Down
-DROP TABLE used_nonces;
-DROP TABLE nonce_key;

@@ -108,9 +108,9 @@ func checkHolder(who identity.Caller, names []identity.Name) error {
 // checkValidity holds a certificate to exactly the profile's lifetime. Both ends are inclusive, so
 // the last second is one less than the sum (RFC 5280 section 4.1.2.5).
 func checkValidity(p Profile, c Content) error {
-	if c.NotBefore.Nanosecond() != 0 || c.NotAfter.Nanosecond() != 0 {
-		return fault.New(fault.Denied, "refused: a validity counts whole seconds, not %s to %s",
-			c.NotBefore.UTC().Format(time.RFC3339Nano), c.NotAfter.UTC().Format(time.RFC3339Nano))
+	if c.NotBefore.Nanosecond() != 0 {
+		return fault.New(fault.Denied, "refused: a validity counts whole seconds and cannot start at %s",
+			c.NotBefore.UTC().Format(time.RFC3339Nano))
 	}
 	if last := c.NotBefore.Add(p.Lifetime - time.Second); !c.NotAfter.Equal(last) {
 		return fault.New(fault.Denied, "refused: profile %q gives %s, so what starts at %s ends at "+

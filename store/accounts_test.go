@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"crypto/rand"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -145,11 +146,11 @@ func TestOneUpdateWins(t *testing.T) {
 			wg.Go(func() {
 				mine := a
 				mine.Contact = []string{rand.Text()}
-				switch err := stores[i%2].UpdateAccount(t.Context(), mine); err {
-				case nil:
+				err := stores[i%2].UpdateAccount(t.Context(), mine)
+				switch {
+				case err == nil:
 					won.Add(1)
-				case acmeserver.ErrStale:
-				default:
+				case !errors.Is(err, acmeserver.ErrStale):
 					t.Error(err)
 				}
 			})

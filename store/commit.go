@@ -83,9 +83,7 @@ func (c *committer) run() {
 			return
 		}
 		c.settle(batch)
-		for _, w := range batch {
-			close(w.done)
-		}
+		c.answered(batch...)
 	}
 }
 
@@ -103,8 +101,7 @@ func (c *committer) take() []*write {
 		}
 		if w.ctx.Err() != nil {
 			w.answer = unavailable(w.ctx.Err())
-			close(w.done)
-			c.meter.queue.Dec()
+			c.answered(w)
 			continue
 		}
 		shared := false
@@ -119,9 +116,15 @@ func (c *committer) take() []*write {
 		}
 	}
 	c.queue = later
-	c.meter.queue.Sub(float64(len(batch)))
 	c.running = len(batch) > 0
 	return batch
+}
+
+func (c *committer) answered(writes ...*write) {
+	for _, w := range writes {
+		close(w.done)
+	}
+	c.meter.queue.Sub(float64(len(writes)))
 }
 
 // settle commits the batch. If one of its writes spoils it, each runs alone, so that the error hits

@@ -29,7 +29,7 @@ func newMeters(reg prometheus.Registerer, lanes ...string) (map[string]*meter, e
 	}, []string{"lane"})
 	queue := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "mayfly_store_queue_writes",
-		Help: "How many writes wait for a transaction.",
+		Help: "How many writes wait for the end of their transaction.",
 	}, []string{"lane"})
 	commits := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mayfly_store_commits_total",

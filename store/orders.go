@@ -118,8 +118,9 @@ func (s *Store) CleanOrders(
 	var done atomic.Int64 // by the run that counts: the last
 	// The second look at expires_at is for an order that another replica prolongs meanwhile.
 	err := s.engine.update(ctx, func(ctx context.Context, tx tx) error {
-		n, err := tx.exec(ctx, `DELETE FROM acme_orders WHERE id IN (SELECT id FROM acme_orders
-			WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) AND expires_at < $1`, microsUp(before), int64(limit))
+		n, err := tx.exec(ctx, `DELETE FROM acme_orders WHERE expires_at < $1 AND id IN
+			(SELECT id FROM acme_orders WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`,
+			microsUp(before), int64(limit))
 		done.Store(n)
 		return err
 	})

@@ -53,16 +53,16 @@ func openPostgres(ctx context.Context, c Config) (engine, error) {
 		return nil, err
 	}
 	p := &postgresEngine{}
-	if p.pool, err = newPool(ctx, config, 0, durableSession); err != nil {
+	if p.pool, err = newPool(ctx, config, 0, durable); err != nil {
 		return nil, err
 	}
 	// A batch finds its rows by key. While a table is young, or its statistics are old, the planner
 	// may think that reading all of it is cheaper, and remember that.
 	p.durable, err = newLane(ctx, config, c, meters["durable"], commitRows,
-		durableSession, `SET enable_seqscan = off`)
+		durable, `SET enable_seqscan = off`)
 	if err == nil {
 		p.nonces, err = newLane(ctx, config, c, meters["nonces"], commitNonces,
-			`SET synchronous_commit = off`, `SET enable_seqscan = off`)
+			`SET synchronous_commit = off`)
 	}
 	if err != nil {
 		p.close()
@@ -72,10 +72,14 @@ func openPostgres(ctx context.Context, c Config) (engine, error) {
 	return p, nil
 }
 
-// durableSession keeps the promise that a write which returned nil survives, where the server's
+// durable keeps the promise that a write which returned nil survives, where the server's
 // configuration does not.
-const durableSession = `SELECT set_config('synchronous_commit', 'on', false)
+const durable = `SELECT set_config('synchronous_commit', 'on', false)
 	WHERE current_setting('synchronous_commit') = 'off'`
+
+// noJIT keeps Postgres from compiling statements, which takes longer than any of ours runs. It would
+// do so for each that reads a table although enable_seqscan is off: its estimate is then enormous.
+const noJIT = `SET jit = off`
 
 func newPool(
 	ctx context.Context, config *pgxpool.Config, conns int32, session ...string,
@@ -85,7 +89,7 @@ func newPool(
 		config.MaxConns, config.MinConns = conns, 0
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		for _, statement := range session {
+		for _, statement := range append([]string{noJIT}, session...) {
 			if _, err := conn.Exec(ctx, statement); err != nil {
 				return err
 			}

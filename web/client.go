@@ -20,7 +20,7 @@ func (c Client) DirectoryURL() string { return c.BaseURL + "/acme/directory" }
 // FetchRoot gives two lines: one fetches RootFile from a server that is not trusted yet, the other
 // prints the fingerprint to compare.
 func (c Client) FetchRoot() string {
-	return fmt.Sprintf("curl --insecure --output %s %s/roots.pem\n"+
+	return fmt.Sprintf("curl --no-progress-meter --insecure --output %s %s/roots.pem\n"+
 		"openssl x509 -in %s -noout -fingerprint -sha256", c.RootFile, c.BaseURL, c.RootFile)
 }
 
@@ -35,7 +35,7 @@ func (c Client) Certbot() string {
 	return line
 }
 
-// Lego gives one line, for whoever may listen on the port.
+// Lego gives one line, for whoever may listen on the port, and lego 4 (lego 5 wants "run" first).
 func (c Client) Lego() string {
 	line := fmt.Sprintf("LEGO_CA_CERTIFICATES=%s lego --accept-tos --email admin@example.internal "+
 		"--server %s --domains %s --http", c.RootFile, c.DirectoryURL(), c.Name)
@@ -51,9 +51,9 @@ func (c Client) REST() string {
 		"openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / " +
 			`-addext "subjectAltName=DNS:` + c.Name + `" -keyout app.key -out app.csr`,
 		`jq --null-input --rawfile csr app.csr '{csr: $csr, profile: "server"}' > request.json`,
-		"curl --fail-with-body --cacert " + c.RootFile + ` --header "Authorization: Bearer $MAYFLY_TOKEN" ` +
-			`--header "Content-Type: application/json" --data @request.json --output answer.json ` +
-			c.BaseURL + "/api/v1/certificates",
+		"curl --no-progress-meter --fail-with-body --cacert " + c.RootFile +
+			` --header "Authorization: Bearer $MAYFLY_TOKEN" --header "Content-Type: application/json"` +
+			" --data @request.json --output answer.json " + c.BaseURL + "/api/v1/certificates",
 		"jq --raw-output '.certificate + .chain' answer.json > app.pem",
 	}, "\n")
 }

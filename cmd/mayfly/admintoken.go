@@ -1,41 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/mayflyca/mayfly/audit"
-	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/identity"
 	"github.com/mayflyca/mayfly/identity/signin"
 )
-
-// writeRoots leaves the roots beside the data, where whoever stands at this machine can take them
-// without asking the network.
-func (h *house) writeRoots(context.Context) error {
-	h.rootFile = filepath.Join(h.config.DataDir, "roots.pem")
-	var text bytes.Buffer
-	for _, issuer := range h.ca.Issuers() {
-		if issuer.Kind == ca.Root {
-			pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: issuer.Certificate})
-		}
-	}
-	if kept, err := os.ReadFile(h.rootFile); err == nil && bytes.Equal(kept, text.Bytes()) {
-		return nil
-	}
-	if err := replaceFile(h.rootFile, text.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("writing the roots: %w", err)
-	}
-	return nil
-}
 
 // openAdminToken makes the first admin token, or another one if that is wanted. The file is durable
 // before the token counts: a crash between the two leaves a file that the next start replaces, and

@@ -23,7 +23,7 @@ const (
 	starts    = 5
 	idleTime  = 3 * time.Second
 	warmUp    = time.Second
-	benchTime = 6 * time.Second
+	benchTime = 5 * time.Second
 )
 
 // BenchmarkProgram measures the real binary with fsync on, in one go, and prints tables. Clients,
@@ -195,22 +195,25 @@ func (m *meter) measure(
 	b *testing.B, clients int, open func(context.Context) (func(context.Context, string) error, error),
 ) figures {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), warmUp+benchTime)
+	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	m.run++
+	work := make([]func(context.Context, string) error, clients)
+	for c := range work {
+		var err error
+		if work[c], err = open(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
 	var mu sync.Mutex
 	var took []time.Duration
 	var measuring bool
 	var all sync.WaitGroup
 	for c := range clients {
-		work, err := open(ctx)
-		if err != nil {
-			b.Fatal(err)
-		}
 		all.Go(func() {
 			for n := 0; ; n++ {
 				began := time.Now()
-				err := work(ctx, fmt.Sprintf("b%d-%d-%d.bench.test", m.run, c, n))
+				err := work[c](ctx, fmt.Sprintf("b%d-%d-%d.bench.test", m.run, c, n))
 				if ctx.Err() != nil {
 					return
 				}
@@ -231,7 +234,7 @@ func (m *meter) measure(
 	mu.Lock()
 	measuring = true
 	mu.Unlock()
-	<-time.After(benchTime - warmUp)
+	<-time.After(benchTime)
 	mu.Lock()
 	measuring = false
 	mu.Unlock()

@@ -48,10 +48,10 @@ type certificate struct {
 type certIssue struct {
 	clientFlags
 	Names   []string `arg:"" optional:"" help:"DNS names and IP addresses, for a fresh key."`
-	CSR     string   `name:"csr" help:"Take key and names from this PEM file instead (- for standard input)." placeholder:"FILE"`
+	CSR     string   `name:"csr" help:"Take key and names from this file (- for stdin)." placeholder:"FILE"`
 	Profile string   `help:"server (default), client or peer." placeholder:"NAME"`
-	Out     string   `help:"Where the certificate and its chain go (<name>.pem; standard output with --csr)." placeholder:"FILE"`
-	Key     string   `help:"Where the fresh key goes, mode 0600 (<name>.key)." placeholder:"FILE"`
+	Out     string   `help:"File for certificate and chain (<name>.pem; standard output with --csr)."`
+	Key     string   `help:"File for the fresh key (<name>.key)." placeholder:"FILE"`
 }
 
 // Run issues one certificate.
@@ -228,7 +228,7 @@ func (cmd *certShow) Run(ctx context.Context, std streams) error {
 type certRevoke struct {
 	clientFlags
 	Serial string `arg:"" help:"Serial number, in any common spelling."`
-	Reason string `default:"unspecified" help:"unspecified, keyCompromise, superseded, cessationOfOperation, …"`
+	Reason string `default:"unspecified" help:"unspecified, keyCompromise, superseded, …"`
 	Yes    bool   `short:"y" help:"Don't ask first."`
 }
 

@@ -10,7 +10,7 @@ import (
 
 // commands is the command line. Each command's Run is called with what run binds.
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Run the CA: ACME, REST, console, publish door. The first start makes everything."`
+	Serve   serveCommand   `cmd:"" help:"Run the CA. The first start makes everything it needs."`
 	Cert    certCommands   `cmd:"" help:"Issue, list, show and revoke certificates of a running CA."`
 	Ready   readyCommand   `cmd:"" help:"Ask the server on this machine whether it can issue."`
 	Version versionCommand `cmd:"" help:"Tell which version this is."`
@@ -31,7 +31,7 @@ type serveCommand struct {
 	DataDir       *string `help:"Where keys and the SQLite database are (./mayfly-data)." placeholder:"DIR"`
 	DatabaseURL   *string `name:"database-url" help:"postgres://… instead of SQLite." placeholder:"URL"`
 	Listen        *string `help:"HTTPS: ACME, REST, console (:8443)." placeholder:"HOST:PORT"`
-	ExternalURL   *string `name:"external-url" help:"How clients reach it (from --listen and the host name)." placeholder:"URL"`
+	ExternalURL   *string `name:"external-url" help:"How clients reach it (from --listen)." placeholder:"URL"`
 	PublishListen *string `help:"Plain HTTP: roots, issuers, CRLs (:8080)." placeholder:"HOST:PORT"`
 	MetricsListen *string `help:"Prometheus metrics (127.0.0.1:8081)." placeholder:"HOST:PORT"`
 	startOptions

@@ -17,7 +17,7 @@ import (
 // clientFlags are what every client command takes.
 type clientFlags struct {
 	URL   string `name:"url" env:"MAYFLY_URL" default:"https://localhost:8443" help:"The CA's address."`
-	Root  string `env:"MAYFLY_ROOT" help:"PEM file with the CA's root (the system's roots)." placeholder:"FILE"`
+	Root  string `env:"MAYFLY_ROOT" help:"PEM file with the CA's root (the system's)." placeholder:"FILE"`
 	Token string `env:"MAYFLY_TOKEN" help:"API token, or @FILE that holds it." placeholder:"TOKEN"`
 	JSON  bool   `name:"json" help:"Print the API's answer, for machines."`
 }

@@ -73,7 +73,7 @@ var b64 = base64.RawURLEncoding
 
 func newACMEClient(ctx context.Context, hc *http.Client, directory string, r *responder) (*acmeClient, error) {
 	c := &acmeClient{http: hc, responder: r}
-	req, err := http.NewRequestWithContext(ctx, "GET", directory, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, directory, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (c *acmeClient) post(ctx context.Context, url string, payload, into any) (h
 		if err != nil {
 			return nil, err
 		}
-		req, err := http.NewRequestWithContext(ctx, "POST", url, bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 		if err != nil {
 			return nil, err
 		}
@@ -263,7 +263,7 @@ func (c *acmeClient) nonce(ctx context.Context) (string, error) {
 		c.nonces = c.nonces[:n-1]
 		return nonce, nil
 	}
-	req, err := http.NewRequestWithContext(ctx, "HEAD", c.directory.NewNonce, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.directory.NewNonce, nil)
 	if err != nil {
 		return "", err
 	}

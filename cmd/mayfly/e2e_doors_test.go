@@ -17,6 +17,7 @@ import (
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, "")
+	s.env = append(s.env, "MAYFLY_LOG_FORMAT=json")
 	s.start(t)
 	token := "Bearer " + s.token(t)
 	const (
@@ -58,7 +59,7 @@ func TestBadInput(t *testing.T) {
 		"ACME other media type":      {"POST", account, anyJSON, `{}`, nil, 415},
 		"ACME wrong method":          {"GET", order, "", "", nil, 405},
 		"ACME unknown path":          {"GET", "/acme/nothing", "", "", nil, 404},
-		"ACME directory by POST":     {"POST", "/acme/directory", jose, "", nil, 405},
+		"ACME directory by POST":     {"POST", "/acme/directory", jose, "", nil, 400},
 		"console by POST":            {"POST", "/", "text/plain", "hello", nil, 405},
 		"console unknown path":       {"GET", "/nothing", "", "", nil, 404},
 		"roots by POST":              {"POST", "/roots.pem", "text/plain", "hello", nil, 405},
@@ -113,6 +114,15 @@ func TestBadInput(t *testing.T) {
 	}
 	if strings.Contains(s.stderr.String(), s.token(t)) {
 		t.Error("the token is in the log")
+	}
+	for line := range strings.Lines(s.stderr.String()) {
+		var entry struct {
+			Msg       string
+			RequestID string `json:"request_id"`
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Msg == "request" && entry.RequestID == "" {
+			t.Errorf("the log has %s", line)
+		}
 	}
 }
 
@@ -239,8 +249,21 @@ func TestMetrics(t *testing.T) {
 			if _, err := acme.flow(t.Context(), "metrics.test"); err != nil {
 				t.Fatal(err)
 			}
+			csr, _, err := newCSR("not_a_name.test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.issueOnce(t.Context(), s.client, s.token(t), "refused", csr); err == nil {
+				t.Error("a name with an underscore was issued")
+			}
 			text := s.scrape(t)
 			for _, name := range []string{
+				`mayfly_certificates_issued_total{profile="server"} 2`, // one is the door's own
+				`mayfly_certificates_refused_total{kind="invalid"} 1`, `mayfly_issue_seconds_count 2`,
+				`mayfly_issuer_expiry_timestamp_seconds{`, `mayfly_crls_published_total `,
+				`mayfly_acme_requests_total{endpoint="finalize",problem=""} 1`,
+				`mayfly_acme_nonces_total{result="`, `mayfly_acme_validations{state="`,
+				`mayfly_acme_validation_seconds_count{outcome="valid",type="http-01"} 1`,
 				`mayfly_build_info{`, `mayfly_own_certificate_expiry_timestamp_seconds `,
 				`mayfly_store_commit_seconds_count{lane="durable"}`,
 				`mayfly_store_batch_writes_count{lane="durable"}`,

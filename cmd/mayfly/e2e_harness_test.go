@@ -49,9 +49,10 @@ type server struct {
 	dir                   string // its working directory; the data is below
 	url, publish, metrics string
 	http01Port, tlsPort   int
-	env                   []string // beside what every server gets
-	args                  []string // behind "serve"
-	databaseURL           string   // empty for SQLite
+	env                   []string   // beside what every server gets
+	args                  []string   // behind "serve"
+	databaseURL           string     // empty for SQLite
+	sockets               []*os.File // that systemd would pass
 	stdout, stderr        output
 	startup               time.Duration // from exec to /readyz
 
@@ -93,6 +94,10 @@ func (s *server) launch(t testing.TB) {
 	t.Helper()
 	s.stdout, s.stderr = newOutput(t, s.dir, "stdout-"), newOutput(t, s.dir, "stderr-")
 	s.cmd = exec.Command(binary, append([]string{"serve"}, s.args...)...)
+	if s.sockets != nil {
+		s.cmd = exec.Command("sh", "-c", `export LISTEN_PID=$$; exec "$0" serve`, binary)
+		s.cmd.ExtraFiles = s.sockets
+	}
 	s.cmd.Dir = s.dir
 	s.cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir}, s.env)
 	s.cmd.Stdout, s.cmd.Stderr = s.stdout.File, s.stderr.File

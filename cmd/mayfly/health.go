@@ -28,7 +28,7 @@ type readiness struct {
 func healthy(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	io.WriteString(w, "ok\n")
+	_, _ = io.WriteString(w, "ok\n") // an error means that the client has gone, here and below
 }
 
 // checkPatience bounds each check: a prober gives up soon.
@@ -56,7 +56,7 @@ func ready(checks []check, log *slog.Logger) http.HandlerFunc {
 			w.Header().Set("Retry-After", "5")
 		}
 		w.WriteHeader(status)
-		json.NewEncoder(w).Encode(answer)
+		_ = json.NewEncoder(w).Encode(answer)
 	}
 }
 
@@ -83,5 +83,5 @@ func writeProblem(w http.ResponseWriter, status int, detail string) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	w.Write(body)
+	_, _ = w.Write(body)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -53,7 +54,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (e *edge) finish(rec *recorder, r *http.Request, id string, start time.Time) {
 	level := slog.LevelInfo
 	if p := recover(); p != nil {
-		if p == http.ErrAbortHandler {
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p) // the way to cut a connection; net/http knows it
 		}
 		e.log.Error("a handler panicked", "request_id", id, "panic", p, "stack", string(debug.Stack()))
@@ -84,15 +85,15 @@ func isQuiet(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
 
+const idCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
 // usableID tells whether a client's request id may go into our log and answer.
 func usableID(id string) bool {
 	if id == "" || len(id) > 64 {
 		return false
 	}
 	for i := range len(id) {
-		c := id[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9') &&
-			strings.IndexByte("._-", c) < 0 {
+		if strings.IndexByte(idCharacters, id[i]) < 0 {
 			return false
 		}
 	}

@@ -97,7 +97,7 @@ func TestPanic(t *testing.T) {
 		http.Header{})
 	body, _ := io.ReadAll(resp.Body)
 	var problem struct{ Status int }
-	if resp.StatusCode != 500 || resp.Header.Get("Content-Type") != "application/problem+json" ||
+	if resp.StatusCode != http.StatusInternalServerError || resp.Header.Get("Content-Type") != "application/problem+json" ||
 		json.Unmarshal(body, &problem) != nil || problem.Status != 500 {
 		t.Errorf("answer %d %s", resp.StatusCode, body)
 	}

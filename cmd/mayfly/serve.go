@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -122,6 +126,26 @@ func (h *house) caExists(ctx context.Context) (bool, error) {
 	}
 	keys, err := hasKeys(h.config.DataDir)
 	return keys || len(issuers) > 0, err
+}
+
+// writeRoots leaves the roots beside the data, where whoever stands at this machine can take them
+// without asking the network.
+func (h *house) writeRoots(context.Context) error {
+	h.rootFile = filepath.Join(h.config.DataDir, "roots.pem")
+	var text []byte
+	for _, issuer := range h.ca.Issuers() {
+		if issuer.Kind == ca.Root {
+			block := &pem.Block{Type: "CERTIFICATE", Bytes: issuer.Certificate}
+			text = append(text, pem.EncodeToMemory(block)...)
+		}
+	}
+	if kept, err := os.ReadFile(h.rootFile); err == nil && bytes.Equal(kept, text) {
+		return nil
+	}
+	if err := replaceFile(h.rootFile, text, 0o644); err != nil {
+		return fmt.Errorf("writing the roots: %w", err)
+	}
+	return nil
 }
 
 func (h *house) openOwnCertificate(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math/big"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,9 +25,9 @@ import (
 // one lies in the past. The real road is walked by the end-to-end tests; this one obeys a fake clock.
 type littleCA struct {
 	key    *ecdsa.PrivateKey
-	down   bool
-	issued int
-	tried  int
+	down   atomic.Bool
+	issued atomic.Int64
+	tried  atomic.Int64
 }
 
 func newLittleCA(t *testing.T) *littleCA {
@@ -39,18 +40,17 @@ func newLittleCA(t *testing.T) *littleCA {
 }
 
 func (l *littleCA) Issue(_ context.Context, req ca.Request) (*ca.Certificate, error) {
-	l.tried++
-	if l.down {
+	l.tried.Add(1)
+	if l.down.Load() {
 		return nil, errors.New("the database is away")
 	}
 	csr, err := x509.ParseCertificateRequest(req.CSR)
 	if err != nil {
 		return nil, err
 	}
-	l.issued++
 	begin := time.Now().Add(-time.Hour)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(int64(l.issued)), DNSNames: csr.DNSNames, IPAddresses: csr.IPAddresses,
+		SerialNumber: big.NewInt(l.issued.Add(1)), DNSNames: csr.DNSNames, IPAddresses: csr.IPAddresses,
 		NotBefore: begin, NotAfter: begin.Add(24*time.Hour - time.Second),
 	}
 	parent := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA"}}
@@ -65,7 +65,8 @@ func newOwn(t *testing.T, c *littleCA) *ownCertificate {
 	own := &ownCertificate{
 		ca: c, now: time.Now, log: slog.New(slog.DiscardHandler),
 		names: []identity.Name{
-			{Type: identity.DNS, Value: "localhost"}, {Type: identity.IP, Value: "127.0.0.1"},
+			{Type: identity.DNS, Value: "localhost"},
+			{Type: identity.IP, Value: "127.0.0.1"},
 			{Type: identity.IP, Value: "::1"},
 		},
 	}
@@ -120,25 +121,25 @@ func TestOwnCertificateOutlivesAnOutage(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- own.Run(ctx) }()
 		synctest.Wait()
-		c.down = true
+		c.down.Store(true)
 		<-time.After(17 * time.Hour) // 18 of the 24 are gone: due for two
 		synctest.Wait()
 		if own.current.Load() == nil || own.Ready(ctx) != nil {
 			t.Errorf("not ready with six hours left: %v", own.Ready(ctx))
 		}
-		if c.tried < 60 || c.tried > 200 {
-			t.Errorf("tried %d times in two hours", c.tried)
+		if tried := c.tried.Load(); tried < 60 || tried > 200 {
+			t.Errorf("tried %d times in two hours", tried)
 		}
 		<-time.After(3 * time.Hour)
 		if err := own.Ready(ctx); err == nil {
 			t.Error("ready with three hours left and no renewal")
 		}
 		synctest.Wait()
-		c.down = false
+		c.down.Store(false)
 		<-time.After(2 * time.Minute)
 		synctest.Wait()
-		if err := own.Ready(ctx); err != nil || c.issued != 2 {
-			t.Errorf("after the outage: %v, %d issued", err, c.issued)
+		if err := own.Ready(ctx); err != nil || c.issued.Load() != 2 {
+			t.Errorf("after the outage: %v, %d issued", err, c.issued.Load())
 		}
 		cancel()
 		<-done

@@ -117,11 +117,9 @@ func readTime(tag asn1.Tag, text string) (time.Time, error) {
 	if err != nil || t.Format(layout) != text {
 		return time.Time{}, fmt.Errorf("%q is not a time of the form %s", text, layout)
 	}
-	if !isLate && t.Year() >= 2050 {
-		t = t.AddDate(-100, 0, 0) // two digits mean 1950 to 2049
-	}
 	if isLate != (t.Year() >= 2050) {
-		return time.Time{}, fmt.Errorf("%s is a GeneralizedTime before 2050", text)
+		return time.Time{}, fmt.Errorf("%s should be a UTCTime before 2050, a GeneralizedTime after",
+			text)
 	}
 	return t, nil
 }

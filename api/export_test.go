@@ -1,0 +1,7 @@
+package api
+
+var (
+	DecodeCSR    = decodeCSR
+	DecodeCursor = decodeCursor
+	EncodeCursor = encodeCursor
+)
