@@ -47,6 +47,7 @@ func TestTPMNames(t *testing.T) {
 			Value    string `asn1:"utf8"`
 			Assigner asn1.ObjectIdentifier
 		}{"A1", asn1.ObjectIdentifier{1, 2, 3}})}, []string{"A1"}},
+		{[]asn1.RawValue{make, tpmName(t, model), permanentIdentifier(t, "A1")}, []string{"A1"}},
 		{[]asn1.RawValue{make, {Class: 2, Tag: 2, Bytes: []byte("a.b")}, permanentIdentifier(t, "A1")}, []string{"A1"}},
 	} {
 		f := newTPM(t)
@@ -105,6 +106,7 @@ func TestTPMRefusals(t *testing.T) {
 		{"no algorithm", func(f *tpm) { f.alg = 0 }, "alg 0 is not accepted"},
 		{"another algorithm", func(f *tpm) { f.alg = -7 }, "not a TPMT_SIGNATURE"},
 		{"another hash", func(f *tpm) { f.sig = replace(be(uint16(tpmSHA256)), be(uint16(tpmSHA384))) }, "not a TPMT_SIGNATURE"},
+		{"another scheme", func(f *tpm) { f.sig = replace(be(uint16(tpmRSASSA)), be(uint16(0x0016))) }, "not a TPMT_SIGNATURE"},
 		{"a bare signature", func(f *tpm) { f.sig = func(s []byte) []byte { return s[6:] } }, "not a TPMT_SIGNATURE"},
 		{"a short signature", func(f *tpm) { f.sig = cut }, "not a TPMT_SIGNATURE"},
 		{"a long signature", func(f *tpm) { f.sig = more }, "not a TPMT_SIGNATURE"},
@@ -182,7 +184,12 @@ func TestShortNumbers(t *testing.T) {
 	if _, err := attest.ReadPublic(slices.Concat(area[:len(area)-34], sized(append([]byte{0}, point[33:]...)))); err == nil {
 		t.Error("a coordinate of 33 octets is accepted")
 	}
+	long := bytes.Repeat([]byte{1}, 100)
 	for what, area := range map[string][]byte{
+		"coordinates of 100 octets": be(uint16(tpmECC), uint16(tpmSHA256), uint32(0), sized(nil), uint16(tpmNull),
+			uint16(tpmNull), uint16(3), uint16(tpmNull), sized(long), sized(long)),
+		"a key with a derivation": be(uint16(tpmECC), uint16(tpmSHA256), uint32(0), sized(nil), uint16(tpmNull),
+			uint16(tpmNull), uint16(3), uint16(0x0020), sized(point[1:33]), sized(point[33:])),
 		"an RSA key of another size": be(uint16(tpmRSA), uint16(tpmSHA256), uint32(0), sized(nil), uint16(tpmNull),
 			uint16(tpmNull), uint16(2048), uint32(0), sized(small(12345))),
 		"an RSA key of 16384 bits": be(uint16(tpmRSA), uint16(tpmSHA256), uint32(0), sized(nil), uint16(tpmNull),
