@@ -7,44 +7,24 @@ import (
 	"crypto/x509/pkix"
 	"slices"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
-
 	"github.com/mayflyca/mayfly/fault"
 )
 
-// checked is a shape that became real DER, was read back and linted. tbs is what the key will sign,
-// to the octet.
-type checked struct {
-	shaped
-	tbs       []byte // TBSCertificate
-	algorithm []byte // AlgorithmIdentifier of the signature
-}
+// checked is a shape that was read back as a certificate, and linted.
+type checked struct{ shaped }
 
-// check has a throwaway key sign a draft, whose to-be-signed part is the real certificate's: it
-// names the real issuer. The draft's signature is forgotten.
+// check makes a draft: the certificate as it will be, to the octet, but for the signature, in whose
+// place stands one that a throwaway key made of something else. Nobody relies on it, and signing
+// each draft anew would tell us nothing more.
 func (c *CA) check(s shaped) (k checked, err error) {
-	k.shaped = s
-	draft, err := x509.CreateCertificate(c.random, s.template, s.issuer.twin, s.content.PublicKey,
-		s.issuer.throwaway)
+	draft, err := assembleCertificate(s.tbs, s.model.algorithm, s.model.signature)
 	if err != nil {
 		return k, fault.Wrap(fault.Internal, err, "drafting the certificate")
 	}
 	if err := s.isWhatWasDecided(draft); err != nil {
 		return k, err
 	}
-	if err := c.linter.Check(draft); err != nil {
-		return k, err
-	}
-	input := cryptobyte.String(draft)
-	var certificate, tbs, algorithm cryptobyte.String
-	if !input.ReadASN1(&certificate, asn1.SEQUENCE) ||
-		!certificate.ReadASN1Element(&tbs, asn1.SEQUENCE) ||
-		!certificate.ReadASN1Element(&algorithm, asn1.SEQUENCE) {
-		return k, fault.New(fault.Internal, "the draft is no certificate")
-	}
-	k.tbs, k.algorithm = tbs, algorithm
-	return k, nil
+	return checked{s}, c.linter.Check(draft)
 }
 
 // isWhatWasDecided reads the draft back, so that the verdict on the request holds for what will be

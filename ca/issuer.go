@@ -44,8 +44,7 @@ type issuer struct {
 	key         crypto.Signer
 	algorithm   x509.SignatureAlgorithm
 	hash        crypto.Hash
-	throwaway   crypto.Signer     // of the same kind as key: drafts are signed with it
-	twin        *x509.Certificate // certificate, but with the throwaway key
+	models      map[modelKey]model
 }
 
 // openIssuers loads the issuers, or makes them if the record has none.
@@ -120,10 +119,7 @@ func (c *CA) openIssuer(row Issuer, ring *keys.Ring) (*issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a throwaway key: %w", err)
 	}
-	twin := *certificate
-	twin.PublicKey = throwaway.Public()
-	i.throwaway, i.twin = throwaway, &twin
-	return i, nil
+	return i, c.makeModels(i, throwaway)
 }
 
 // issuerAt gives the issuer for a certificate that ends at notAfter. A certificate never outlives

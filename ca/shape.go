@@ -1,13 +1,10 @@
 package ca
 
 import (
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -22,10 +19,12 @@ type decided struct {
 	Request
 	profile policy.Profile
 	content policy.Content
-	spki    [32]byte // SHA-256 of the subject's public key
-	keyID   []byte
-	issuer  *issuer
-	at      time.Time
+
+	publicKey []byte   // SubjectPublicKeyInfo (DER)
+	spki      [32]byte // its SHA-256
+	keyID     []byte
+	issuer    *issuer
+	at        time.Time
 }
 
 // decide reads the request and asks the policy about everything that the certificate would hold.
@@ -57,14 +56,13 @@ func (c *CA) decide(req Request) (d decided, err error) {
 	if d.issuer, err = c.issuerAt(d.content.NotAfter); err != nil {
 		return d, err
 	}
-	der, err := x509.MarshalPKIXPublicKey(asked.publicKey)
-	if err != nil {
+	if d.publicKey, err = x509.MarshalPKIXPublicKey(asked.publicKey); err != nil {
 		return d, fault.Wrap(fault.Internal, err, "encoding the subject's public key")
 	}
-	if d.keyID, err = keyIDOf(der); err != nil {
+	if d.keyID, err = keyIDOf(d.publicKey); err != nil {
 		return d, err
 	}
-	d.spki = sha256.Sum256(der)
+	d.spki = sha256.Sum256(d.publicKey)
 	return d, c.refuseOwnKey(d.spki)
 }
 
@@ -78,12 +76,13 @@ func (c *CA) refuseOwnKey(spki [32]byte) error {
 	return nil
 }
 
-// shaped is a decision as a certificate template.
+// shaped is a decision as the octets that the key will sign.
 type shaped struct {
 	decided
-	serial   Serial
-	shard    Shard
-	template *x509.Certificate
+	serial Serial
+	shard  Shard
+	model  model
+	tbs    []byte // TBSCertificate
 }
 
 // shape turns a decision into everything that the key will sign.
@@ -98,34 +97,11 @@ func (c *CA) shape(d decided) (s shaped, err error) {
 	if err != nil {
 		return s, fault.Wrap(fault.Internal, err, "encoding the names")
 	}
-	s.template = &x509.Certificate{
-		SerialNumber:          s.serial.Big(),
-		SignatureAlgorithm:    d.issuer.algorithm,
-		Subject:               pkix.Name{CommonName: d.content.CommonName},
-		NotBefore:             d.content.NotBefore,
-		NotAfter:              d.content.NotAfter,
-		KeyUsage:              keyUsage(d.profile, d.content.PublicKey),
-		ExtKeyUsage:           d.profile.ExtKeyUsage,
-		BasicConstraintsValid: true,
-		SubjectKeyId:          d.keyID,
-		IssuingCertificateURL: []string{c.issuerURL(d.issuer)},
-		CRLDistributionPoints: []string{c.crlURL(s.shard)},
-		// Ours rather than the library's, so that names are written exactly as they were decided
-		// upon. RFC 5280 section 4.1.2.6: critical if the subject is empty.
-		ExtraExtensions: []pkix.Extension{{
-			Id: oidSubjectAltName, Critical: d.content.CommonName == "", Value: names,
-		}},
+	s.model = d.issuer.models[modelKey{d.profile.Name, keyUsage(d.profile, d.content.PublicKey)}]
+	if s.tbs, err = s.assemble(s.model, names, c.crlURL(s.shard)); err != nil {
+		return s, fault.Wrap(fault.Internal, err, "encoding the certificate")
 	}
 	return s, nil
-}
-
-// keyUsage lets an RSA server key also decipher, which TLS 1.2 clients of old ask of it.
-func keyUsage(p policy.Profile, public any) x509.KeyUsage {
-	if _, ok := public.(*rsa.PublicKey); ok &&
-		slices.Contains(p.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
-		return x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
-	}
-	return x509.KeyUsageDigitalSignature
 }
 
 // subjectKeyID is the key identifier of RFC 7093 section 2, method 1.

@@ -10,9 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
-
 	"github.com/mayflyca/mayfly/audit"
 	"github.com/mayflyca/mayfly/fault"
 )
@@ -54,13 +51,7 @@ func sign(p promised) (s signed, err error) {
 	if err != nil {
 		return s, fault.Wrap(fault.Unavailable, err, "the issuing key does not sign")
 	}
-	var b cryptobyte.Builder
-	b.AddASN1(asn1.SEQUENCE, func(certificate *cryptobyte.Builder) {
-		certificate.AddBytes(p.tbs)
-		certificate.AddBytes(p.algorithm)
-		certificate.AddASN1BitString(signature)
-	})
-	if s.der, err = b.Bytes(); err != nil {
+	if s.der, err = assembleCertificate(p.tbs, p.model.algorithm, signature); err != nil {
 		return s, fault.Wrap(fault.Internal, err, "encoding the certificate")
 	}
 	return s, nil

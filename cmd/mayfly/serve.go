@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,7 @@ type house struct {
 //
 // Whatever cannot be opened ends it before a door answers.
 func serve(ctx context.Context, c config.Config, start startOptions, std streams) error {
+	spendMemory()
 	h := &house{config: c, log: newLogger(c.Log, std.err), registry: newRegistry()}
 	defer h.close()
 	for _, open := range []func(context.Context) error{
@@ -65,6 +67,16 @@ func serve(ctx context.Context, c config.Config, start startOptions, std streams
 		return err
 	}
 	return runAll(ctx, h.log, doors, workers)
+}
+
+// gcPercent lets the heap, a few megabytes, grow to five times itself before it is collected: that is
+// still little memory, and saves a tenth of the processor under load.
+const gcPercent = 400
+
+func spendMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 }
 
 func newLogger(c config.Log, to io.Writer) *slog.Logger {
