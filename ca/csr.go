@@ -9,6 +9,7 @@ import (
 
 	"github.com/mayflyca/mayfly/fault"
 	"github.com/mayflyca/mayfly/identity"
+	"github.com/mayflyca/mayfly/policy"
 )
 
 // MaxCSR bounds a certificate signing request in DER: 100 of the longest names under an RSA-4096
