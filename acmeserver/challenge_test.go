@@ -3,6 +3,7 @@ package acmeserver_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,8 @@ func TestChallengeIsProven(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(asked) != 1 || asked[0].Type != "dns-01" || asked[0].Name.Value != "a.example.com" ||
-		!asked[0].Wildcard || asked[0].KeyAuthorization != ch.Token+"."+thumbprint {
+		!asked[0].Wildcard || asked[0].KeyAuthorization != ch.Token+"."+thumbprint ||
+		asked[0].AccountURI != c.account || !slices.Equal(asked[0].Thumbprints, []string{thumbprint}) {
 		t.Errorf("the checker was asked %+v", asked)
 	}
 	z := c.authorization(o.Authorizations[0])
@@ -56,6 +58,26 @@ func TestChallengeIsProven(t *testing.T) {
 	if z := c.authorization(two.Authorizations[0]); len(z.Challenges) != 1 || z.Challenges[0].Type != "dns-01" {
 		t.Errorf("the valid authorization shows %+v", z.Challenges)
 	}
+}
+
+// draft-ietf-acme-dns-persist-02 section 4.1: an authorization ends with the record that proved it.
+func TestProofThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
+		h := openOn(t, storetest.SQLite(t), always(validate.Result{OK: true, Until: until}))
+		c := h.customer(t)
+		o := c.newOrder("a.example.com")
+		c.post(c.authorization(o.Authorizations[0]).Challenges[0].URL, `{}`).ok(t, 200)
+		z := c.authorization(o.Authorizations[0])
+		if z.Status != "valid" || !z.Expires.Equal(until) || c.order(o.url).Status != "ready" {
+			t.Errorf("the authorization is %+v", z)
+		}
+		<-time.After(time.Hour)
+		if status := c.authorization(o.Authorizations[0]).Status; status != "expired" {
+			t.Errorf("the authorization is %s", status)
+		}
+		c.finalize(o, newKey(t), "a.example.com").refused(t, 403, "orderNotReady")
+	})
 }
 
 // RFC 8555 sections 7.1.6 and 8.2: a wrong answer ends the challenge, its authorization and the

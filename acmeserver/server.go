@@ -22,6 +22,7 @@ import (
 
 	"github.com/mayflyca/mayfly/acmeserver/internal/validate"
 	"github.com/mayflyca/mayfly/ca"
+	"github.com/mayflyca/mayfly/identity"
 )
 
 // Config is what New needs.
@@ -38,11 +39,16 @@ type Config struct {
 
 // Validation says how challenges are proven.
 type Validation struct {
-	Resolvers     []string // host:port of DNS servers; empty for the system's
-	HTTP01Port    int      // 0 for 80
-	TLSALPN01Port int      // 0 for 443
+	Challenges    []string            // the types that are offered
+	Resolvers     []string            // host:port of DNS servers; empty for the system's
+	ZoneResolvers map[string][]string // others for a zone and what is below it
+	HTTP01Port    int                 // 0 for 80
+	TLSALPN01Port int                 // 0 for 443
 	Allow, Deny   []netip.Prefix
 	AllowLoopback bool
+	Own           []netip.AddrPort // our listeners and our database: never dialled
+	CAA           bool             // CAA records are honoured
+	CAAIdentities []string         // our domain names in DNS records; empty for the host of BaseURL
 }
 
 // Server is the door: an http.Handler for everything below /acme/. Safe for concurrent use.
@@ -64,10 +70,18 @@ type Server struct {
 
 // New makes the door. It does not touch the network or the database.
 func New(c Config) (*Server, error) {
-	v := c.Validation
+	v := &c.Validation
+	if u, err := url.Parse(c.BaseURL); err == nil && len(v.CAAIdentities) == 0 {
+		if host, err := identity.ParseName(identity.DNS, u.Hostname()); err == nil {
+			v.CAAIdentities = []string{host.Value}
+		}
+	}
 	checker, err := validate.New(validate.Config{
-		Resolvers: v.Resolvers, HTTP01Port: v.HTTP01Port, TLSALPN01Port: v.TLSALPN01Port,
-		Allow: v.Allow, Deny: v.Deny, AllowLoopback: v.AllowLoopback, Now: c.Now,
+		Resolvers: v.Resolvers, ZoneResolvers: v.ZoneResolvers,
+		HTTP01Port: v.HTTP01Port, TLSALPN01Port: v.TLSALPN01Port,
+		Allow: v.Allow, Deny: v.Deny, AllowLoopback: v.AllowLoopback, Own: v.Own,
+		CAA: v.CAA, CAAIdentities: v.CAAIdentities,
+		AccountHashPrefix: c.BaseURL + "/acme/account-hash/", Now: c.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing validation: %w", err)

@@ -187,6 +187,7 @@ func (s *Server) settle(ctx context.Context, a Account, o Order, at place) (Orde
 	task := validate.Challenge{
 		Type: at.kind, Name: authorization.Name, Wildcard: authorization.Wildcard, Token: token,
 		KeyAuthorization: token + "." + a.Thumbprint,
+		AccountURI:       s.url("acct", a.ID), Thumbprints: []string{a.Thumbprint},
 	}
 	for attempt := 0; ; attempt++ {
 		result, err := s.attempt(ctx, task)
@@ -256,6 +257,9 @@ func (s *Server) keep(
 		c.Trace, c.Error = result.Trace, nil
 		if result.OK {
 			c.Status, c.Validated, a.Status = StatusValid, now.Truncate(time.Second), StatusValid
+			if !result.Until.IsZero() && result.Until.Before(a.Expires) {
+				a.Expires = result.Until
+			}
 			return nil, true
 		}
 		problem := refuse(result.ProblemType, "%s", result.Detail).Problem

@@ -41,7 +41,11 @@ type Metrics struct {
 
 // ACME is the ACME door's part.
 type ACME struct {
-	Resolvers     []string // host:port of the DNS servers that validation asks; nil means the system's
+	Challenges    []string            // the types that are offered
+	Resolvers     []string            // host:port, asked by validation; nil means the system's
+	ZoneResolvers map[string][]string // others for a zone and what is below it
+	CAA           bool                // CAA records are honoured
+	CAAIdentities []string            // our domain names in DNS records; nil means the host of ExternalURL
 	HTTP01Port    int
 	TLSALPN01Port int
 	EABRequired   bool
@@ -124,8 +128,11 @@ func defaults(env map[string]string) Config {
 		DataDir: cmp.Or(state, "mayfly-data"),
 		Publish: Publish{Listen: ":8080"},
 		Metrics: Metrics{Listen: "127.0.0.1:8081"},
-		ACME:    ACME{HTTP01Port: 80, TLSALPN01Port: 443, RateLimits: true},
-		Log:     Log{Format: "text", Level: slog.LevelInfo},
+		ACME: ACME{
+			Challenges: []string{"http-01", "dns-01", "tls-alpn-01"},
+			HTTP01Port: 80, TLSALPN01Port: 443, RateLimits: true,
+		},
+		Log: Log{Format: "text", Level: slog.LevelInfo},
 	}
 }
 

@@ -32,8 +32,11 @@ func TestDefaults(t *testing.T) {
 		AdminTokenFile: filepath.Join("mayfly-data", "admin-token"),
 		Publish:        config.Publish{Listen: ":8080"},
 		Metrics:        config.Metrics{Listen: "127.0.0.1:8081"},
-		ACME:           config.ACME{HTTP01Port: 80, TLSALPN01Port: 443, RateLimits: true},
-		Log:            config.Log{Format: "text"},
+		ACME: config.ACME{
+			Challenges: []string{"http-01", "dns-01", "tls-alpn-01"},
+			HTTP01Port: 80, TLSALPN01Port: 443, RateLimits: true,
+		},
+		Log: config.Log{Format: "text"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -66,7 +69,14 @@ publish:
   external_url: http://pki.example.internal
 metrics: {listen: "127.0.0.1:9"}
 acme:
+  challenges: [dns-01, dns-persist-01, dns-01]
   resolver: [10.0.0.53:53, "[fd00::53]:53"]
+  zone_resolvers:
+    - corp.example=10.1.0.53:53
+    - eu.corp.example=[fd00:1::53]:53
+    - corp.example=10.1.0.54:53
+  caa: on
+  caa_identities: ca.example.internal
   http01_port: 8080
   tlsalpn01_port: 8443
   eab_required: true
@@ -91,7 +101,13 @@ log:
 		Publish:        config.Publish{Listen: ":80", ExternalURL: "http://pki.example.internal"},
 		Metrics:        config.Metrics{Listen: "127.0.0.1:9"},
 		ACME: config.ACME{
-			Resolvers: []string{"10.0.0.53:53", "[fd00::53]:53"}, HTTP01Port: 8080,
+			Challenges: []string{"dns-01", "dns-persist-01"},
+			Resolvers:  []string{"10.0.0.53:53", "[fd00::53]:53"},
+			ZoneResolvers: map[string][]string{
+				"corp.example":    {"10.1.0.53:53", "10.1.0.54:53"},
+				"eu.corp.example": {"[fd00:1::53]:53"},
+			},
+			CAA: true, CAAIdentities: []string{"ca.example.internal"}, HTTP01Port: 8080,
 			TLSALPN01Port: 8443, EABRequired: true,
 			AllowNetworks: []netip.Prefix{
 				netip.MustParsePrefix("127.0.0.0/8"),
@@ -130,6 +146,9 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 		"MAYFLY_LISTEN=:1", "MAYFLY_EXTERNAL_URL=https://a", "MAYFLY_DATA_DIR=d",
 		"MAYFLY_DATABASE_URL=postgresql://h/d", "MAYFLY_ADMIN_TOKEN_FILE=t",
 		"MAYFLY_PUBLISH_LISTEN=:2", "MAYFLY_PUBLISH_EXTERNAL_URL=http://b", "MAYFLY_METRICS_LISTEN=:3",
+		"MAYFLY_ACME_CHALLENGES=dns-account-01,device-attest-01", "MAYFLY_ACME_CAA=on",
+		"MAYFLY_ACME_CAA_IDENTITIES=a.example, b.example",
+		"MAYFLY_ACME_ZONE_RESOLVERS=corp.example=3.3.3.3:53, other=4.4.4.4:53",
 		"MAYFLY_ACME_RESOLVER=1.1.1.1:53, 2.2.2.2:53", "MAYFLY_ACME_HTTP01_PORT=4",
 		"MAYFLY_ACME_TLSALPN01_PORT=5", "MAYFLY_ACME_EAB_REQUIRED=true", "MAYFLY_ACME_RATE_LIMITS=off",
 		"MAYFLY_ACME_VALIDATION_NETWORKS_ALLOW=10.0.0.0/8,127.0.0.0/8",
@@ -145,7 +164,13 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 		AdminTokenFile: "t", Publish: config.Publish{Listen: ":2", ExternalURL: "http://b"},
 		Metrics: config.Metrics{Listen: ":3"},
 		ACME: config.ACME{
-			Resolvers: []string{"1.1.1.1:53", "2.2.2.2:53"}, HTTP01Port: 4, TLSALPN01Port: 5,
+			Challenges: []string{"dns-account-01", "device-attest-01"},
+			Resolvers:  []string{"1.1.1.1:53", "2.2.2.2:53"},
+			ZoneResolvers: map[string][]string{
+				"corp.example": {"3.3.3.3:53"}, "other": {"4.4.4.4:53"},
+			},
+			CAA: true, CAAIdentities: []string{"a.example", "b.example"},
+			HTTP01Port: 4, TLSALPN01Port: 5,
 			EABRequired: true,
 			AllowNetworks: []netip.Prefix{
 				netip.MustParsePrefix("10.0.0.0/8"),
@@ -187,6 +212,12 @@ func TestMistakesInTheFile(t *testing.T) {
 		"rate limits":     {"acme: {rate_limits: true}\n", `is "true": write on or off`},
 		"host bits":       {"acme: {validation_networks: {deny: 10.1.2.3/16}}\n", `has "10.1.2.3/16": write each network`},
 		"resolver":        {"acme: {resolver: 10.0.0.53}\n", `has "10.0.0.53": write each DNS server as host:port`},
+		"challenges":      {"acme: {challenges: [dns-01, dns-02]}\n", `acme.challenges is "dns-02": write http-01 or dns-01`},
+		"no challenge":    {"acme: {challenges: \"\"}\n", `acme.challenges is "": write http-01`},
+		"zone":            {"acme: {zone_resolvers: [a=b]}\n", `acme.zone_resolvers has "a=b": write each zone's`},
+		"no zone":         {"acme: {zone_resolvers: 10.0.0.53:53}\n", `has "10.0.0.53:53": write each zone's`},
+		"CAA":             {"acme: {caa: true}\n", `acme.caa is "true": write on or off`},
+		"identities":      {"acme: {caa_identities: \"https://ca\"}\n", `has "https://ca": write each as a domain name`},
 		"level":           {"log: {level: loud}\n", "write debug or info or warn or error"},
 		"format":          {"log: {format: xml}\n", "write text or json"},
 		"empty dir":       {"data_dir: \"\"\n", "data_dir is empty"},

@@ -48,7 +48,16 @@ func keys() []key {
 		{"metrics.listen", false, func(c *Config, s string) error {
 			return setListen(&c.Metrics.Listen, s)
 		}},
+		{"acme.challenges", true, func(c *Config, s string) error {
+			return setChoices(&c.ACME.Challenges, s, "http-01", "dns-01", "tls-alpn-01",
+				"dns-account-01", "dns-persist-01", "device-attest-01")
+		}},
 		{"acme.resolver", true, func(c *Config, s string) error { return setResolvers(c, s) }},
+		{"acme.zone_resolvers", true, func(c *Config, s string) error { return setZoneResolvers(c, s) }},
+		{"acme.caa", false, func(c *Config, s string) error {
+			return setBool(&c.ACME.CAA, s, "on", "off")
+		}},
+		{"acme.caa_identities", true, func(c *Config, s string) error { return setIdentities(c, s) }},
 		{"acme.http01_port", false, func(c *Config, s string) error {
 			return setPort(&c.ACME.HTTP01Port, s)
 		}},
@@ -178,18 +187,66 @@ func setLevel(to *slog.Level, text string) error {
 	return to.UnmarshalText([]byte(choice))
 }
 
+func setChoices(to *[]string, text string, choices ...string) error {
+	var chosen []string
+	for part := range strings.SplitSeq(text, ",") {
+		var choice string
+		if err := setChoice(&choice, strings.TrimSpace(part), choices...); err != nil {
+			return err
+		}
+		if !slices.Contains(chosen, choice) {
+			chosen = append(chosen, choice)
+		}
+	}
+	*to = chosen
+	return nil
+}
+
 func setResolvers(c *Config, text string) error {
 	var servers []string
 	for part := range strings.SplitSeq(text, ",") {
 		server := strings.TrimSpace(part)
-		host, port, err := net.SplitHostPort(server)
-		if n, e := strconv.ParseUint(port, 10, 16); err != nil || host == "" || e != nil || n == 0 {
+		if !isHostPort(server) {
 			return fmt.Errorf("has %q: write each DNS server as host:port, for example 10.0.0.53:53",
 				server)
 		}
 		servers = append(servers, server)
 	}
 	c.ACME.Resolvers = servers
+	return nil
+}
+
+func setZoneResolvers(c *Config, text string) error {
+	zones := make(map[string][]string)
+	for part := range strings.SplitSeq(text, ",") {
+		zone, server, _ := strings.Cut(strings.TrimSpace(part), "=")
+		if zone == "" || !isHostPort(server) {
+			return fmt.Errorf("has %q: write each zone's DNS server as zone=host:port, for example "+
+				"corp.example=10.0.0.53:53; a zone with several stands once for each",
+				strings.TrimSpace(part))
+		}
+		zones[zone] = append(zones[zone], server)
+	}
+	c.ACME.ZoneResolvers = zones
+	return nil
+}
+
+func isHostPort(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	n, notNumber := strconv.ParseUint(port, 10, 16)
+	return err == nil && host != "" && notNumber == nil && n > 0
+}
+
+func setIdentities(c *Config, text string) error {
+	var names []string
+	for part := range strings.SplitSeq(text, ",") {
+		name := strings.TrimSpace(part)
+		if name == "" || strings.ContainsAny(name, ":/ ") {
+			return fmt.Errorf("has %q: write each as a domain name, for example ca.example.internal", name)
+		}
+		names = append(names, name)
+	}
+	c.ACME.CAAIdentities = names
 	return nil
 }
 

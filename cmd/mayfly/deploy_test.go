@@ -25,8 +25,8 @@ func TestExampleConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The example's values of these two are the zero ones.
-	c.ACME.EABRequired, c.Log.Level = true, 1
+	// The example's values of these are the zero ones.
+	c.ACME.EABRequired, c.ACME.CAA, c.Log.Level = true, true, 1
 	wantNoZero(t, "config", reflect.ValueOf(c))
 }
 

@@ -63,11 +63,17 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 	if !c.RateLimits {
 		h.log.Warn("rate limits are off (acme.rate_limits)")
 	}
+	own, err := h.ownAddresses(context.Background())
+	if err != nil {
+		return nil, err
+	}
 	return acmeserver.New(acmeserver.Config{
 		Store: h.store, CA: h.ca, BaseURL: h.url,
 		Validation: acmeserver.Validation{
-			Resolvers: c.Resolvers, HTTP01Port: c.HTTP01Port, TLSALPN01Port: c.TLSALPN01Port,
-			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(),
+			Challenges: c.Challenges, Resolvers: c.Resolvers, ZoneResolvers: c.ZoneResolvers,
+			HTTP01Port: c.HTTP01Port, TLSALPN01Port: c.TLSALPN01Port,
+			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(), Own: own,
+			CAA: c.CAA, CAAIdentities: c.CAAIdentities,
 		},
 		EABRequired: c.EABRequired, Now: time.Now, Log: h.log, Metrics: h.registry,
 	})

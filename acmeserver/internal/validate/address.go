@@ -2,6 +2,7 @@ package validate
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 )
@@ -9,11 +10,12 @@ import (
 // addressPolicy says which addresses may be dialled.
 type addressPolicy struct {
 	allow, deny []netip.Prefix
+	own         []netip.AddrPort // goes before allow
 }
 
-// permitted is an address that the policy lets us dial; only permit makes one.
+// permitted is where the policy lets us dial; only permit makes one.
 type permitted struct {
-	addr netip.Addr
+	at netip.AddrPort
 }
 
 // refused says why an address must not be dialled.
@@ -69,6 +71,12 @@ func newAddressPolicy(c Config) (addressPolicy, error) {
 		}
 	}
 	p := addressPolicy{allow: slices.Clone(c.Allow), deny: slices.Clone(c.Deny)}
+	for _, own := range c.Own {
+		if !own.Addr().IsValid() {
+			return addressPolicy{}, fmt.Errorf("%s is not an address of our own", own)
+		}
+		p.own = append(p.own, netip.AddrPortFrom(plain(own.Addr()), own.Port()))
+	}
 	if c.AllowLoopback {
 		p.allow = append(p.allow, loopback...)
 	}
@@ -76,20 +84,28 @@ func newAddressPolicy(c Config) (addressPolicy, error) {
 }
 
 // permit decides on addr and on the IPv4 address inside it, if it has one: both must pass.
-func (p addressPolicy) permit(addr netip.Addr) (permitted, *refused) {
-	addr = addr.Unmap().WithZone("")
-	if rule := p.refusal(addr); rule != "" {
+func (p addressPolicy) permit(addr netip.Addr, port uint16) (permitted, *refused) {
+	addr = plain(addr)
+	if rule := p.refusal(addr, port); rule != "" {
 		return permitted{}, &refused{addr, rule}
 	}
 	if inside, ok := embedded(addr); ok {
-		if rule := p.refusal(inside); rule != "" {
+		if rule := p.refusal(inside, port); rule != "" {
 			return permitted{}, &refused{addr, fmt.Sprintf("leads to %s: %s", inside, rule)}
 		}
 	}
-	return permitted{addr}, nil
+	return permitted{netip.AddrPortFrom(addr, port)}, nil
 }
 
-func (p addressPolicy) refusal(addr netip.Addr) string {
+// plain gives the one form in which addresses are compared.
+func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+func (p addressPolicy) refusal(addr netip.Addr, port uint16) string {
+	for _, own := range p.own {
+		if (own.Port() == 0 || own.Port() == port) && isAt(own.Addr(), addr) {
+			return fmt.Sprintf("port %d there is this CA's own or its database's", port)
+		}
+	}
 	for _, network := range p.deny {
 		if network.Contains(addr) {
 			return "acme.validation_networks.deny has " + network.String()
@@ -106,6 +122,25 @@ func (p addressPolicy) refusal(addr netip.Addr) string {
 		}
 	}
 	return ""
+}
+
+// isAt tells whether what listens at an address of ours is reached at addr. The unspecified address
+// stands for all that this host has at the moment.
+func isAt(listens, addr netip.Addr) bool {
+	switch {
+	case listens == addr || addr.IsUnspecified():
+		return true
+	case !listens.IsUnspecified() || addr.IsLoopback():
+		return listens.IsUnspecified()
+	}
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return true // nobody can say that it is not
+	}
+	return slices.ContainsFunc(interfaces, func(a net.Addr) bool {
+		local, err := netip.ParsePrefix(a.String())
+		return err == nil && plain(local.Addr()) == addr
+	})
 }
 
 func embedded(addr netip.Addr) (netip.Addr, bool) {

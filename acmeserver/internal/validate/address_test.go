@@ -2,6 +2,7 @@ package validate_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -87,7 +88,8 @@ func TestPermit(t *testing.T) {
 		{allowing, "10.66.1.1", "deny has 10.66.0.0/16"},
 		{allowing, "2001:db8:66::1", "deny has 2001:db8:66::/48"},
 	} {
-		err := newValidator(t, test.config).Permit(netip.MustParseAddr(test.addr))
+		err := newValidator(t, test.config).
+			Permit(netip.AddrPortFrom(netip.MustParseAddr(test.addr), 80))
 		if test.rule == "" && err != nil {
 			t.Errorf("%s was refused: %v", test.addr, err)
 		}
@@ -95,6 +97,64 @@ func TestPermit(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", test.addr, err, test.rule)
 		}
 	}
+}
+
+// never #5: our own listeners and database, whatever is allowed.
+func TestPermitOwn(t *testing.T) {
+	outside := ""
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range interfaces {
+		if network, ok := a.(*net.IPNet); ok && network.IP.IsGlobalUnicast() {
+			outside = network.IP.String()
+		}
+	}
+	for _, test := range []struct {
+		own, addr string
+		port      uint16
+		refused   bool
+	}{
+		{"10.0.0.5:5432", "10.0.0.5", 5432, true},
+		{"10.0.0.5:5432", "::ffff:10.0.0.5", 5432, true},
+		{"10.0.0.5:5432", "64:ff9b::10.0.0.5", 5432, true},
+		{"[::ffff:10.0.0.5]:5432", "10.0.0.5", 5432, true},
+		{"10.0.0.5:5432", "10.0.0.5", 80, false},
+		{"10.0.0.5:5432", "10.0.0.6", 5432, false},
+		{"10.0.0.5:0", "10.0.0.5", 80, true},
+		{"10.0.0.5:0", "10.0.0.6", 80, false},
+		{"127.0.0.1:80", "127.0.0.1", 80, true},
+		{"127.0.0.1:80", "127.0.0.2", 80, false},
+		{"127.0.0.1:80", "0.0.0.0", 80, true}, // reaches 127.0.0.1
+		{"[fd00::5]:80", "fd00::5", 80, true},
+		{"[fe80::5%eth0]:80", "fe80::5", 80, true},
+		{"[::]:8443", "127.8.0.1", 8443, true},
+		{"[::]:8443", "::1", 8443, true},
+		{"0.0.0.0:8443", "::1", 8443, true},
+		{"0.0.0.0:8443", "127.0.0.1", 80, false},
+		{"[::]:8443", outside, 8443, true},
+		{"[::]:8443", outside, 443, false},
+		{"[::]:8443", "192.0.2.77", 8443, false},
+	} {
+		if test.addr == "" {
+			continue // this host has no address but loopback
+		}
+		v := newValidator(t, validate.Config{
+			Allow: prefixes("0.0.0.0/0", "::/0"), Own: []netip.AddrPort{netip.MustParseAddrPort(test.own)},
+		})
+		err := v.Permit(netip.AddrPortFrom(netip.MustParseAddr(test.addr), test.port))
+		if test.refused != (err != nil) {
+			t.Errorf("own %s, dialling %s port %d: %v", test.own, test.addr, test.port, err)
+		}
+	}
+	port := serveHTTP(t, "127.0.0.1:0", serveKey)
+	v := newValidator(t, validate.Config{
+		HTTP01Port: port, AllowLoopback: true,
+		Own: []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port))},
+	})
+	wantProblem(t, check(t, v, challenge("http-01", "app.localhost")), "connection",
+		fmt.Sprintf("port %d there is this CA's own", port))
 }
 
 // never #5: an IP identifier gets no further than a name that resolves to it.
@@ -241,6 +301,10 @@ func TestMalformed(t *testing.T) {
 		{challenge("dns-01", "*.app.localhost"), "behind its"},
 		{challenge("dns-01", "127.0.0.1"), "RFC 8738"},
 		{challenge("dns-01", "::1"), "RFC 8738"},
+		{challenge("dns-account-01", "127.0.0.1"), "RFC 8738"},
+		{challenge("dns-persist-01", "::1"), "RFC 8738"},
+		{challenge("dns-account-01", "app.localhost"), "needs the account's URL"},
+		{challenge("dns-persist-01", "app.localhost"), "needs the account's URL"},
 		{challenge("dns-02", "app.localhost"), `"dns-02" is not a type`},
 		{uri, `identifier of type "uri"`},
 		{validate.Challenge{}, `identifier of type ""`},
@@ -264,6 +328,17 @@ func TestNew(t *testing.T) {
 		{Resolvers: []string{"10.0.0.53:0"}},
 		{Allow: prefixes("::ffff:10.0.0.0/104")},
 		{Deny: []netip.Prefix{{}}},
+		{Own: []netip.AddrPort{{}}},
+		{ZoneResolvers: map[string][]string{"corp.test": nil}},
+		{ZoneResolvers: map[string][]string{"corp.test": {"10.0.0.53"}}},
+		{ZoneResolvers: map[string][]string{"": {"10.0.0.53:53"}}},
+		{ZoneResolvers: map[string][]string{"*.corp.test": {"10.0.0.53:53"}}},
+		{ZoneResolvers: map[string][]string{"_corp.test": {"10.0.0.53:53"}}},
+		{CAA: true},
+		{CAAIdentities: []string{"10.0.0.1"}},
+		{CAAIdentities: []string{"*.ca.example"}},
+		{CAAIdentities: []string{""}},
+		{CAAIdentities: strings.Split("a b c d e f g h i j k", " ")},
 	} {
 		if _, err := validate.New(bad); err == nil {
 			t.Errorf("%+v was accepted", bad)

@@ -28,15 +28,14 @@ func (v *Validator) connect(
 	if p != nil {
 		return nil, p
 	}
-	targets, p := v.permitAny(host, addrs, t)
+	targets, p := v.permitAny(host, addrs, port, t)
 	if p != nil {
 		return nil, p
 	}
 	var tried []string
 	for _, target := range targets[:min(len(targets), maxDials)] {
-		at := netip.AddrPortFrom(target.addr, port)
-		start := v.now()
-		conn, err := dial(ctx, target, port)
+		at, start := target.at, v.now()
+		conn, err := v.dial(ctx, target)
 		if err == nil {
 			t.add("connected to %s in %s", at, v.since(start))
 			return conn, nil
@@ -51,12 +50,12 @@ func (v *Validator) connect(
 
 // permitAny gives those of the addresses that may be dialled; it fails if none may.
 func (v *Validator) permitAny(
-	host identity.Name, addrs []netip.Addr, t *trace,
+	host identity.Name, addrs []netip.Addr, port uint16, t *trace,
 ) ([]permitted, *problem) {
 	var targets []permitted
 	var out []string
 	for _, addr := range addrs {
-		target, no := v.policy.permit(addr)
+		target, no := v.policy.permit(addr, port)
 		if no != nil {
 			t.add("refused to dial %s", no)
 			out = append(out, no.String())
@@ -77,23 +76,31 @@ func (v *Validator) since(start time.Time) string {
 	return fmt.Sprintf("%.2f ms", v.now().Sub(start).Seconds()*1000)
 }
 
-func dial(ctx context.Context, target permitted, port uint16) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
-	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(target.addr, port).String())
+// dial waits for its turn at the address, and keeps it as long as the connection is open.
+func (v *Validator) dial(ctx context.Context, target permitted) (net.Conn, error) {
+	leave, err := v.addresses.enter(ctx, target.at.Addr())
 	if err != nil {
 		return nil, err
 	}
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
+	conn, err := dialer.DialContext(ctx, "tcp", target.at.String())
+	if err != nil {
+		leave()
+		return nil, err
+	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	return boundConn{conn, stop}, nil
+	return boundConn{conn, stop, leave}, nil
 }
 
 // boundConn is a connection whose deadline is the end of a context.
 type boundConn struct {
 	net.Conn
-	stop func() bool
+	stop  func() bool
+	leave func()
 }
 
 func (c boundConn) Close() error {
+	defer c.leave()
 	c.stop()
 	return c.Conn.Close()
 }

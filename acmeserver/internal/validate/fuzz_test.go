@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509/pkix"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,7 +95,7 @@ func FuzzFollow(f *testing.F) {
 		if msg.Unpack(packed) != nil {
 			return
 		}
-		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT} {
+		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeCAA} {
 			records, end := validate.Follow(msg.Answer, "www.test.", qtype)
 			for _, rr := range records {
 				if h := rr.Header(); h.Rrtype != qtype || dns.CanonicalName(h.Name) != end {
@@ -152,6 +153,68 @@ func FuzzIsOnlyName(f *testing.F) {
 			if len(der) != 4+want || der[2] != tag {
 				t.Errorf("%x was taken for %s", der, name.Value)
 			}
+		}
+	})
+}
+
+// What strangers write into CAA records: what was read reads the same again, and nothing permits us
+// that doesn't name us.
+func FuzzCAAValue(f *testing.F) {
+	for _, seed := range []string{
+		"ca.example", ";", "", "ca.example; accounturi=" + accountURI, "ca.example;validationmethods=dns-01",
+		"CA.example ; a=b; a = c", "ca.example;;", "\x00\xff;=", "-;-=-", "ca..example", "ca.example;=x",
+	} {
+		f.Add(seed)
+	}
+	v := newValidator(f, validate.Config{CAAIdentities: []string{"ca.example"}})
+	c := challenge(validate.DNS01, "www.test")
+	c.AccountURI = accountURI
+	f.Fuzz(func(t *testing.T, text string) {
+		parts, err := validate.ParseIssueValue(text)
+		if err == nil {
+			again, err := validate.ParseIssueValue(strings.Join(parts, "; "))
+			if err != nil || !slices.Equal(parts, again) {
+				t.Errorf("%q was read as %q, then as %q (%v)", text, parts, again, err)
+			}
+		}
+		if v.CAAForbids(text, c) != "" {
+			return
+		}
+		if err != nil || parts[0] != "ca.example" {
+			t.Errorf("%q permits us", text)
+		}
+		for _, part := range parts {
+			if strings.HasPrefix(part, "accounturi=") && part != "accounturi="+accountURI {
+				t.Errorf("%q permits %s", text, accountURI)
+			}
+		}
+	})
+}
+
+// What strangers write into dns-persist-01 records: no record proves anything that doesn't name us
+// and the account, and a wildcard none that doesn't say so.
+func FuzzPersistValue(f *testing.F) {
+	for _, seed := range []string{
+		"authority.example; accounturi=" + hashedURI, "ca2.example;accounturi=" + anyHashed + ";policy=wildcard",
+		"authority.example; accounturi=" + accountURI + "; persistUntil=9999999999", "authority.example",
+		"authority.example; accounturi=" + accountURI + "; persistUntil=-1; policy=WILDCARD; policy=x",
+	} {
+		f.Add(seed, true)
+		f.Add(seed, false)
+	}
+	v := newValidator(f, persistConfig("127.0.0.1:53"))
+	accounts := []string{hashedURI, anyHashed, accountURI}
+	f.Fuzz(func(t *testing.T, text string, wildcard bool) {
+		c := persistChallenge(wildcard)
+		c.Thumbprints = []string{thumbprint}
+		if !v.Persists(text, c) {
+			return
+		}
+		lower := strings.ToLower(strings.TrimLeft(text, " \t"))
+		named := slices.ContainsFunc(accounts, func(a string) bool { return strings.Contains(text, a) })
+		if !named || !strings.HasPrefix(lower, "authority.example") && !strings.HasPrefix(lower, "ca2.example") ||
+			wildcard && !strings.Contains(lower, "wildcard") {
+			t.Errorf("%q proves %+v", text, c)
 		}
 	})
 }

@@ -135,6 +135,9 @@ func (v *Validator) get(ctx context.Context, to target, limit int, t *trace) (*r
 	start := v.now()
 	got, err := roundTrip(conn, to, limit)
 	if err != nil {
+		if ctx.Err() != nil { // and not whatever can be said of half a line
+			err = ctx.Err()
+		}
 		t.add("GET %s from %s failed after %s: %s", to.url, from, v.since(start), reason(err))
 		return nil, failed(connection, "fetching %s from %s failed: %s; the responder must answer "+
 			"plain HTTP/1.1", excerpt(to.url.String()), from, reason(err))

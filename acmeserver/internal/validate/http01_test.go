@@ -185,6 +185,9 @@ func TestHTTP01Refused(t *testing.T) {
 	r := check(t, v, challenge("http-01", "127.0.0.7"))
 	wantProblem(t, r, "connection", fmt.Sprintf("127.0.0.7:%d: connection refused", port),
 		fmt.Sprintf("port %d", port))
+	if n := v.Busy(); n != 0 {
+		t.Errorf("%d targets are remembered", n)
+	}
 }
 
 // never #6: a responder that says nothing is given up when the context ends, at each stage.

@@ -174,6 +174,16 @@ func (s *dnsServer) asked(query string) int {
 	return s.queries[query]
 }
 
+// total counts all that was asked.
+func (s *dnsServer) total() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, times := range s.queries {
+		n += times
+	}
+	return n
+}
+
 // zone answers from records like "www.test. A 127.0.0.1", without chasing aliases.
 func zone(t testing.TB, records ...string) func(dns.Question, *dns.Msg, string) {
 	t.Helper()

@@ -11,11 +11,15 @@ import (
 
 // lookup gives the records of a type at name, following CNAMEs also where the server doesn't. No
 // records and no problem means that the name exists without such a record.
-func lookup(
-	ctx context.Context, servers []string, name string, qtype uint16, t *trace,
+func (r resolver) lookup(
+	ctx context.Context, name string, qtype uint16, t *trace,
 ) ([]dns.RR, *problem) {
 	owner := dns.CanonicalName(name)
 	for range maxAliases {
+		servers, p := r.nameServers(owner)
+		if p != nil {
+			return nil, p
+		}
 		reply, server, p := ask(ctx, servers, owner, qtype, t)
 		if p != nil {
 			return nil, p
@@ -25,10 +29,16 @@ func lookup(
 		case len(records) > 0:
 			t.add("resolved %s: %s", via(name, end, qtype, server), values(records))
 			return records, nil
+		case end == "":
+			t.add("asking for %s of %s: CNAME records in a circle", dns.TypeToString[qtype], name)
+			return nil, failed(dnsProblem, "looking up %s leads through CNAME records in a circle "+
+				"(from %s)", name, server)
 		case reply.Rcode == dns.RcodeNameError:
 			t.add("resolved %s: no such name (NXDOMAIN)", via(name, end, qtype, server))
-			return nil, failed(dnsProblem, "%s does not exist in DNS (NXDOMAIN from %s); create %s",
+			p := failed(dnsProblem, "%s does not exist in DNS (NXDOMAIN from %s); create %s",
 				strings.TrimSuffix(end, "."), server, wanted(qtype))
+			p.absent = true
+			return nil, p
 		case end == owner:
 			t.add("resolved %s: no such record", via(name, end, qtype, server))
 			return nil, nil
@@ -49,10 +59,11 @@ func via(name, end string, qtype uint16, server string) string {
 }
 
 func wanted(qtype uint16) string {
-	if qtype == dns.TypeTXT {
-		return "the TXT record"
+	switch qtype {
+	case dns.TypeA, dns.TypeAAAA:
+		return "an A or AAAA record"
 	}
-	return "an A or AAAA record"
+	return "the " + dns.TypeToString[qtype] + " record"
 }
 
 func values(records []dns.RR) string {
@@ -64,29 +75,38 @@ func values(records []dns.RR) string {
 }
 
 // follow walks the CNAMEs in an answer from owner to their end and gives the records of the type
-// there. Records of other names are not ours to believe.
+// there. An end of "" says that there is none: they go in a circle. Records of other names are not
+// ours to believe.
 func follow(answer []dns.RR, owner string, qtype uint16) (records []dns.RR, end string) {
 	end = owner
-	for range answer { // a circle ends here
-		next := end
-		for _, rr := range answer {
-			alias, ok := rr.(*dns.CNAME)
-			if ok && dns.CanonicalName(alias.Hdr.Name) == end {
-				next = dns.CanonicalName(alias.Target)
-			}
-		}
-		if next == end {
-			break
+	for range len(answer) + 1 {
+		next, ok := aliasOf(answer, end)
+		if !ok {
+			return recordsAt(answer, end, qtype), end
 		}
 		end = next
 	}
+	return nil, ""
+}
+
+func aliasOf(answer []dns.RR, owner string) (target string, ok bool) {
+	for _, rr := range answer {
+		alias, ok := rr.(*dns.CNAME)
+		if ok && dns.CanonicalName(alias.Hdr.Name) == owner {
+			return dns.CanonicalName(alias.Target), true
+		}
+	}
+	return "", false
+}
+
+func recordsAt(answer []dns.RR, owner string, qtype uint16) (records []dns.RR) {
 	for _, rr := range answer {
 		h := rr.Header()
-		if h.Rrtype == qtype && h.Class == dns.ClassINET && dns.CanonicalName(h.Name) == end {
+		if h.Rrtype == qtype && h.Class == dns.ClassINET && dns.CanonicalName(h.Name) == owner {
 			records = append(records, rr)
 		}
 	}
-	return records, end
+	return records
 }
 
 // ask goes through the servers until one answers that the name has or has not what we look for.
@@ -122,18 +142,38 @@ var errOtherQuestion = errors.New("answered another question")
 func exchange(ctx context.Context, server, owner string, qtype uint16) (*dns.Msg, error) {
 	query := new(dns.Msg).SetQuestion(owner, qtype)
 	query.SetEdns0(udpSize, false)
-	client := dns.Client{Net: "udp", Timeout: queryTimeout}
-	reply, _, err := client.ExchangeContext(ctx, query, server)
+	reply, err := exchangeOver(ctx, "udp", server, query)
 	if reply != nil && reply.Truncated { // even if what came was cut in the middle of a record
-		client.Net = "tcp"
-		reply, _, err = client.ExchangeContext(ctx, query, server)
+		reply, err = exchangeOver(ctx, "tcp", server, query)
 	}
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
 		return nil, err
-	}
-	if !reply.Response || len(reply.Question) != 1 || reply.Question[0].Qtype != qtype ||
-		dns.CanonicalName(reply.Question[0].Name) != owner {
+	case !reply.Response || len(reply.Question) != 1 || reply.Question[0].Qtype != qtype ||
+		dns.CanonicalName(reply.Question[0].Name) != owner:
 		return nil, errOtherQuestion
 	}
 	return reply, nil
+}
+
+// exchangeOver ends at once when ctx does, which the client by itself does only at its deadline.
+func exchangeOver(
+	ctx context.Context, network, server string, query *dns.Msg,
+) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	client := dns.Client{Net: network, Timeout: queryTimeout}
+	conn, err := client.DialContext(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	reply, _, err := client.ExchangeWithConnContext(ctx, query, conn)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return reply, err
 }

@@ -3,8 +3,11 @@ package validate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +18,38 @@ import (
 
 // resolver asks DNS. It keeps nothing between questions: a stale answer would prove the wrong thing.
 type resolver struct {
-	servers []string // host:port; none means the system's
+	servers []string            // host:port; none means the system's
+	zones   map[string][]string // the servers of a zone and what is below it; the longest zone wins
+}
+
+func newResolver(c Config) (resolver, error) {
+	r := resolver{servers: slices.Clone(c.Resolvers), zones: make(map[string][]string)}
+	if err := checkServers("acme.resolver", c.Resolvers); err != nil {
+		return r, err
+	}
+	for zone, servers := range c.ZoneResolvers {
+		name, err := identity.ParseName(identity.DNS, strings.TrimSuffix(zone, "."))
+		if err != nil || name.IsWildcard() || len(servers) == 0 {
+			return r, fmt.Errorf("acme.zone_resolvers: %q is not a zone with its DNS servers, like "+
+				"corp.example=10.0.0.53:53", zone)
+		}
+		if err := checkServers("acme.zone_resolvers", servers); err != nil {
+			return r, err
+		}
+		r.zones[name.Value] = slices.Clone(servers)
+	}
+	return r, nil
+}
+
+func checkServers(key string, servers []string) error {
+	for _, server := range servers {
+		host, port, err := net.SplitHostPort(server)
+		if number, notNumber := strconv.Atoi(port); err != nil || notNumber != nil || host == "" ||
+			number < 1 || number > 65535 {
+			return fmt.Errorf("%s: %q is not host:port, like 10.0.0.53:53", key, server)
+		}
+	}
+	return nil
 }
 
 const (
@@ -38,13 +72,46 @@ func (r resolver) addresses(
 			return nil, failed(malformed, "%q is not an IP address", host.Value)
 		}
 		return []netip.Addr{addr}, nil
-	case host.Value == "localhost" || strings.HasSuffix(host.Value, ".localhost"):
+	case isLocalhost(host.Value):
 		t.add("resolved %s: ::1, 127.0.0.1 (loopback by RFC 6761)", host.Value)
 		return []netip.Addr{netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
-	case len(r.servers) == 0:
+	case len(r.serversFor(host.Value)) == 0:
 		return systemAddresses(ctx, host.Value, t)
 	}
 	return r.askAddresses(ctx, host.Value, t)
+}
+
+func isLocalhost(name string) bool {
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
+// serversFor gives the configured servers for a name.
+func (r resolver) serversFor(name string) []string {
+	for zone := name; zone != ""; _, zone, _ = strings.Cut(zone, ".") {
+		if servers, ok := r.zones[zone]; ok {
+			return servers
+		}
+	}
+	return r.servers
+}
+
+// nameServers gives the servers to ask for an absolute name: those of resolv.conf where none is
+// configured.
+func (r resolver) nameServers(owner string) ([]string, *problem) {
+	name := strings.TrimSuffix(owner, ".")
+	if servers := r.serversFor(name); len(servers) > 0 {
+		return servers, nil
+	}
+	system, err := dns.ClientConfigFromFile("/etc/resolv.conf")
+	if err != nil {
+		return nil, failed(dnsProblem, "looking up %s failed: this CA's host has no readable "+
+			"resolv.conf; set acme.resolver", name)
+	}
+	var servers []string
+	for _, server := range system.Servers {
+		servers = append(servers, net.JoinHostPort(server, system.Port))
+	}
+	return servers, nil
 }
 
 // systemAddresses looks in the system's hosts file, then asks the DNS servers of resolv.conf. Only a
@@ -90,9 +157,9 @@ func (r resolver) askAddresses(
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		six, noSix = lookup(ctx, r.servers, name, dns.TypeAAAA, &aside)
+		six, noSix = r.lookup(ctx, name, dns.TypeAAAA, &aside)
 	}()
-	four, noFour := lookup(ctx, r.servers, name, dns.TypeA, t)
+	four, noFour := r.lookup(ctx, name, dns.TypeA, t)
 	<-done
 	for _, line := range aside.lines {
 		t.add("%s", line)
@@ -138,18 +205,7 @@ func inTurn(six, four []netip.Addr) []netip.Addr {
 
 // texts gives the TXT records of name, the strings of each joined (RFC 7208 section 3.3).
 func (r resolver) texts(ctx context.Context, name string, t *trace) ([]string, *problem) {
-	servers := r.servers
-	if len(servers) == 0 {
-		system, err := dns.ClientConfigFromFile("/etc/resolv.conf")
-		if err != nil {
-			return nil, failed(dnsProblem, "looking up %s failed: this CA's host has no readable "+
-				"resolv.conf; set acme.resolver", name)
-		}
-		for _, server := range system.Servers {
-			servers = append(servers, net.JoinHostPort(server, system.Port))
-		}
-	}
-	records, p := lookup(ctx, servers, name, dns.TypeTXT, t)
+	records, p := r.lookup(ctx, name, dns.TypeTXT, t)
 	var values []string
 	for _, rr := range records {
 		if text, ok := rr.(*dns.TXT); ok {

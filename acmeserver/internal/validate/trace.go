@@ -17,17 +17,19 @@ const (
 	tlsProblem        = "tls"               // a handshake failed
 	incorrectResponse = "incorrectResponse" // somebody answered something else
 	unauthorized      = "unauthorized"      // the proof is absent or for another key
-	malformed         = "malformed"         // the challenge cannot be asked
+	malformed         = "malformed"         // the challenge cannot be asked, or a record be read
+	caaProblem        = "caa"               // CAA forbids to issue
 )
 
 // problem says why a validation failed; nil says that it did not.
 type problem struct {
 	kind   string
 	detail string
+	absent bool // DNS says that there is no such name, which is an answer too
 }
 
 func failed(kind, format string, args ...any) *problem {
-	return &problem{kind, fmt.Sprintf(format, args...)}
+	return &problem{kind: kind, detail: fmt.Sprintf(format, args...)}
 }
 
 // Limits of what a validation tells, lengths in bytes.
