@@ -16,26 +16,57 @@ import (
 	"github.com/mayflyca/mayfly/store/storetest"
 )
 
+// upTo brings an empty Postgres database to what an earlier release left behind.
+func upTo(t *testing.T, db *sql.DB, version int64) {
+	t.Helper()
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations.Files,
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	must(t, err)
+	_, err = provider.UpTo(t.Context(), version)
+	must(t, err)
+}
+
 // never #31: replicas that start together do not stand in each other's way.
-func TestEightReplicasOnAnEmptyDatabase(t *testing.T) {
-	c := store.Config{DatabaseURL: storetest.PostgresURL(t), Migrate: true}
-	var stores [8]*store.Store
-	var wg sync.WaitGroup
-	for i := range stores {
-		wg.Go(func() {
-			var err error
-			if stores[i], err = store.Open(t.Context(), c); err != nil {
-				t.Error(err)
+func TestEightReplicasAtOnce(t *testing.T) {
+	for _, version := range []int64{0, 1} {
+		t.Run(fmt.Sprintf("from schema %d", version), func(t *testing.T) {
+			c := store.Config{DatabaseURL: storetest.PostgresURL(t), Migrate: true}
+			db, err := sql.Open("pgx", c.DatabaseURL)
+			must(t, err)
+			defer db.Close()
+			if version > 0 {
+				upTo(t, db, version)
+			}
+			// Nobody can make a table before all have come to the point of making it.
+			tx, err := db.BeginTx(t.Context(), nil)
+			must(t, err)
+			_, err = tx.Exec(`LOCK TABLE pg_class IN SHARE MODE`)
+			must(t, err)
+			var stores [8]*store.Store
+			var wg sync.WaitGroup
+			for i := range stores {
+				wg.Go(func() {
+					var err error
+					if stores[i], err = store.Open(t.Context(), c); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			eventually(t, "eight have come", func() bool {
+				var come int
+				must(t, db.QueryRow(`SELECT count(*) FROM pg_stat_activity
+					WHERE datname = current_database() AND application_name = 'mayfly'`).Scan(&come))
+				return come == 8
+			})
+			must(t, tx.Rollback())
+			wg.Wait()
+			for _, s := range stores {
+				if s != nil {
+					must(t, s.Promise(t.Context(), promise(t, "")))
+					must(t, s.Close())
+				}
 			}
 		})
-	}
-	wg.Wait()
-	for _, s := range stores {
-		if s == nil {
-			continue
-		}
-		must(t, s.Promise(t.Context(), promise(t, "")))
-		must(t, s.Close())
 	}
 }
 
@@ -89,11 +120,7 @@ func TestMigrationAtSize(t *testing.T) {
 	db, err := sql.Open("pgx", url)
 	must(t, err)
 	defer db.Close()
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations.Files,
-		goose.WithDisableGlobalRegistry(true))
-	must(t, err)
-	_, err = provider.UpTo(t.Context(), 1) // what the first release may have left behind
-	must(t, err)
+	upTo(t, db, 1)
 	_, err = db.Exec(fmt.Sprintf(`INSERT INTO certificates (serial, ref, state, issuer, shard, profile,
 			caller, owner, names, spki_sha256, tbs_sha256, not_before, not_after, promised_at,
 			issued_at, der)

@@ -241,7 +241,7 @@ func TestPostgresStuck(t *testing.T) {
 		})
 	}
 	waiting := func() (n int) {
-		must(t, tx.QueryRow(`SELECT count(*) FROM pg_stat_activity
+		must(t, db.QueryRow(`SELECT count(*) FROM pg_stat_activity
 			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n))
 		return n
 	}
