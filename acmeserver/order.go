@@ -58,11 +58,13 @@ func (o *Order) Ref() string { return "acme/order/" + o.ID }
 
 // Authorization is the order's authorization for one identifier (RFC 8555 section 7.1.4).
 type Authorization struct {
-	Name       identity.Name `json:"name"` // without the "*." of a wildcard
-	Wildcard   bool          `json:"wildcard,omitempty"`
-	Status     Status        `json:"status"` // pending, valid, invalid or deactivated; see statusAt
-	Expires    time.Time     `json:"expires"`
-	Challenges []Challenge   `json:"challenges"`
+	Name     identity.Name `json:"name"` // without the "*." of a wildcard
+	Wildcard bool          `json:"wildcard,omitempty"`
+	Status   Status        `json:"status"` // pending, valid, invalid or deactivated; see statusAt
+	Expires  time.Time     `json:"expires"`
+	// Key is the SHA-256 of the only SubjectPublicKeyInfo that the proof is good for; nil for any.
+	Key        []byte      `json:"key,omitempty"`
+	Challenges []Challenge `json:"challenges"`
 }
 
 // Challenge is one way to prove an identifier (RFC 8555 section 8).

@@ -13,11 +13,13 @@ import (
 // typePrefix is in front of every problem type on the wire (RFC 8555 section 6.7).
 const typePrefix = "urn:ietf:params:acme:error:"
 
-// The problem types we use: RFC 8555 section 6.7, invalidProfile of draft-ietf-acme-profiles. Those
+// The problem types we use: RFC 8555 section 6.7, invalidProfile of draft-ietf-acme-profiles, badAttestationStatement of
+// draft-ietf-acme-device-attest. Those
 // of a failed challenge come from package validate.
 const (
 	accountDoesNotExist     = "accountDoesNotExist"
 	alreadyRevoked          = "alreadyRevoked"
+	badAttestationStatement = "badAttestationStatement"
 	badCSR                  = "badCSR"
 	badNonce                = "badNonce"
 	badPublicKey            = "badPublicKey"

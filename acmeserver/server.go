@@ -20,6 +20,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mayflyca/mayfly/acmeserver/internal/attest"
 	"github.com/mayflyca/mayfly/acmeserver/internal/validate"
 	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/identity"
@@ -49,23 +50,27 @@ type Validation struct {
 	Own           []netip.AddrPort // our listeners and our database: never dialled
 	CAA           bool             // CAA records are honoured
 	CAAIdentities []string         // our domain names in DNS records; empty for the host of BaseURL
+	// AttestationRoots are PEM certificates of the CAs whose word on devices counts, for
+	// device-attest-01.
+	AttestationRoots []byte
 }
 
 // Server is the door: an http.Handler for everything below /acme/. Safe for concurrent use.
 type Server struct {
-	store       Store
-	ca          *ca.CA
-	base        string // BaseURL + "/acme/"
-	origin      string // BaseURL
-	eabRequired bool
-	now         func() time.Time
-	log         *slog.Logger
-	metrics     *metrics
-	nonces      *nonces
-	validations *validations
-	changing    locks // orders
-	directory   directory
-	handler     http.Handler
+	store        Store
+	ca           *ca.CA
+	base         string // BaseURL + "/acme/"
+	origin       string // BaseURL
+	eabRequired  bool
+	now          func() time.Time
+	log          *slog.Logger
+	metrics      *metrics
+	nonces       *nonces
+	validations  *validations
+	attestations *attest.Verifier // nil where they are not offered
+	changing     locks            // orders
+	directory    directory
+	handler      http.Handler
 }
 
 // New makes the door. It does not touch the network or the database.
@@ -97,6 +102,10 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	if c.Store == nil || c.CA == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("acmeserver.Config lacks a Store, CA, Now or Log")
 	}
+	attestations, err := newAttestations(c.Validation)
+	if err != nil {
+		return nil, err
+	}
 	m, err := newMetrics(c.Metrics)
 	if err != nil {
 		return nil, err
@@ -105,7 +114,7 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 		store: c.Store, ca: c.CA, origin: c.BaseURL, base: c.BaseURL + "/acme/",
 		eabRequired: c.EABRequired, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
-		changing: locks{held: make(map[string]*lock)},
+		attestations: attestations, changing: locks{held: make(map[string]*lock)},
 	}
 	s.directory = s.newDirectory()
 	s.handler = s.routes()

@@ -37,7 +37,8 @@ var arrows = []struct {
 	{"ca", "fault audit identity policy ca/internal/keys ca/internal/lint"},
 
 	{"acmeserver/internal/validate", "fault identity"},
-	{"acmeserver", "fault audit identity policy ca acmeserver/internal/validate"},
+	{"acmeserver/internal/attest", "fault identity"},
+	{"acmeserver", "fault audit identity policy ca acmeserver/internal/attest acmeserver/internal/validate"},
 	{"publish", "fault audit identity policy ca"},
 
 	{"api", "fault audit identity policy identity/signin ca"},
