@@ -32,11 +32,11 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 	if isTime(p.NotBefore) || isTime(p.NotAfter) {
 		return nil, refuse(malformed, "notBefore and notAfter cannot be chosen here: the profile sets them")
 	}
-	profile, err := s.profile(p.Profile)
+	names, err := s.readIdentifiers(p.Identifiers)
 	if err != nil {
 		return nil, err
 	}
-	names, err := readIdentifiers(p.Identifiers)
+	profile, err := s.profile(p.Profile, names)
 	if err != nil {
 		return nil, err
 	}
@@ -61,12 +61,15 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 // isTime tells a wish from its absence: some clients send the zero time when they have none.
 func isTime(text string) bool { return text != "" && !strings.HasPrefix(text, "0001-01-01T00:00:00") }
 
-// profile finds a profile's name; empty is the default's.
-func (s *Server) profile(name string) (string, error) {
+// profile finds a profile's name; empty is the default's for these names.
+func (s *Server) profile(name string, names []identity.Name) (string, error) {
+	if name == "" {
+		return s.defaultProfile(names), nil
+	}
 	profiles := s.ca.Profiles()
 	known := make([]string, len(profiles))
 	for i, p := range profiles {
-		if name == "" || name == p.Name {
+		if name == p.Name {
 			return p.Name, nil
 		}
 		known[i] = p.Name
@@ -75,7 +78,7 @@ func (s *Server) profile(name string) (string, error) {
 }
 
 // readIdentifiers reads the names, each once. Every one is looked at, and told what is wrong with it.
-func readIdentifiers(identifiers []identity.Name) ([]identity.Name, error) {
+func (s *Server) readIdentifiers(identifiers []identity.Name) ([]identity.Name, error) {
 	if len(identifiers) == 0 || len(identifiers) > maxIdentifiers {
 		return nil, refuse(malformed, "identifiers: there are %d; an order has 1 to %d", len(identifiers),
 			maxIdentifiers)
@@ -83,9 +86,9 @@ func readIdentifiers(identifiers []identity.Name) ([]identity.Name, error) {
 	var names []identity.Name
 	var problems []Problem
 	for i, given := range identifiers {
-		if given.Type != identity.DNS && given.Type != identity.IP {
+		if types := s.identifierTypes(); !slices.Contains(types, given.Type) {
 			problems = append(problems, refuse(unsupportedIdentifier,
-				"the type %.20q is not supported; take dns or ip", given.Type).about(identifiers[i]))
+				"the type %.20q is not supported; take one of %s", given.Type, types).about(identifiers[i]))
 			continue
 		}
 		name, err := identity.ParseName(given.Type, given.Value)
