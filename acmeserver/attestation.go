@@ -69,15 +69,15 @@ func (s *Server) attest(ctx context.Context, r *request, o Order, index int) (Or
 			"padding")
 	}
 	a := &o.Authorizations[index]
-	c := a.challenge(deviceAttest01)
-	if a.statusAt(s.now()) != StatusPending || c.Status != StatusPending {
+	if a.statusAt(s.now()) != StatusPending {
 		return o, nil
 	}
 	if s.attestations == nil {
 		return o, refuse(unauthorized, "device-attest-01 is not offered any more")
 	}
 	begun := s.now()
-	result, err := s.judge(object, c.Token+"."+r.account.Thumbprint, a.Name)
+	keyAuthorization := a.challenge(deviceAttest01).Token + "." + r.account.Thumbprint
+	result, err := s.judge(object, keyAuthorization, a.Name)
 	if err != nil {
 		return o, err
 	}
