@@ -69,6 +69,9 @@ func (s *Server) newAccount(ctx context.Context, r *request) (*answer, error) {
 	if p.OnlyReturnExisting {
 		return nil, refuse(accountDoesNotExist, "there is no account with this key")
 	}
+	if err := s.checkAgreement(p.Agreed); err != nil {
+		return nil, err
+	}
 	if err := s.checkBinding(p.Binding); err != nil {
 		return nil, err
 	}
@@ -114,6 +117,18 @@ func (s *Server) checkBinding(binding json.RawMessage) error {
 			"whoever runs this CA for a key")
 	}
 	return refuse(unauthorized, "the external account binding's key is not known here")
+}
+
+// checkAgreement demands that a new account agrees to the terms of service, if there are any (section
+// 7.3). The answer is made like section 7.3.3's, for terms that have changed.
+func (s *Server) checkAgreement(agreed bool) error {
+	if s.terms == "" || agreed {
+		return nil
+	}
+	r := refuse(userActionRequired, "a new account must agree to the terms of service at %s and say so with "+
+		`"termsOfServiceAgreed": true`, s.terms)
+	r.Instance, r.terms = s.terms, s.terms
+	return r
 }
 
 // account reads, updates or deactivates the account (sections 7.3.2 and 7.3.6).

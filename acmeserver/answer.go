@@ -9,9 +9,12 @@ import (
 
 // answer is what a handler says. Its zero value is an empty 200.
 type answer struct {
-	status     int    // 0 for 200
-	body       any    // for JSON; nil for none
-	chain      []byte // PEM, instead of body
+	status     int           // 0 for 200
+	body       any           // for JSON; nil for none
+	chain      []byte        // PEM, instead of body
+	text       string        // plain, instead of body
+	alternates []string      // other chains of the same certificate, for Link
+	cache      time.Duration // how long caches may keep it; 0 for not at all
 	location   string
 	up         string // the resource above this one, for Link
 	next       string // the next page, for Link
@@ -33,6 +36,12 @@ func (s *Server) answer(
 		return
 	}
 	s.metrics.requests.WithLabelValues(endpoint, "").Inc()
+	if a.cache > 0 {
+		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(a.cache/time.Second)))
+	}
+	for _, url := range a.alternates {
+		h.Add("Link", link(url, "alternate"))
+	}
 	if a.up != "" {
 		h.Add("Link", link(a.up, "up"))
 	}
@@ -47,6 +56,8 @@ func (s *Server) answer(
 	switch {
 	case a.chain != nil:
 		write(w, status, "application/pem-certificate-chain", a.chain)
+	case a.text != "":
+		write(w, status, "text/plain; charset=utf-8", []byte(a.text))
 	case a.body != nil:
 		s.writeJSON(w, status, "application/json", a.body)
 	default:
@@ -69,6 +80,9 @@ func (s *Server) answerProblem(w http.ResponseWriter, r *http.Request, endpoint 
 		s.log.ErrorContext(r.Context(), "ACME request failed", "endpoint", endpoint, "error", p)
 	}
 	setHeaders(w.Header(), p.location, p.retryAfter)
+	if p.terms != "" {
+		w.Header().Add("Link", link(p.terms, "terms-of-service"))
+	}
 	if p.allow != "" {
 		w.Header().Set("Allow", p.allow)
 	}

@@ -18,8 +18,8 @@ import (
 // deviceAttest01 proves that a key lies in a certain device (draft-ietf-acme-device-attest-09).
 const deviceAttest01 = "device-attest-01"
 
-// newAttestations makes the verifier of attestations; nil where they are not offered.
-func newAttestations(v Validation) (*attest.Verifier, error) {
+// newVerifier makes the verifier of attestations; nil where they are not offered.
+func newVerifier(v Validation) (*attest.Verifier, error) {
 	if !slices.Contains(v.Challenges, deviceAttest01) {
 		return nil, nil
 	}
@@ -34,7 +34,7 @@ func newAttestations(v Validation) (*attest.Verifier, error) {
 // identifierTypes are the types that an order may be for.
 func (s *Server) identifierTypes() []identity.NameType {
 	types := []identity.NameType{identity.DNS, identity.IP}
-	if s.attestations != nil {
+	if s.verifier != nil {
 		types = append(types, identity.PermanentIdentifier)
 	}
 	return types
@@ -42,8 +42,7 @@ func (s *Server) identifierTypes() []identity.NameType {
 
 // defaultProfile is the first of all; for devices, whose clients cannot wish for one, the first that
 // allows such names.
-func (s *Server) defaultProfile(names []identity.Name) string {
-	profiles := s.ca.Profiles()
+func defaultProfile(profiles []policy.Profile, names []identity.Name) string {
 	isDevice := func(n identity.Name) bool { return n.Type == identity.PermanentIdentifier }
 	if !slices.ContainsFunc(names, isDevice) {
 		return profiles[0].Name
@@ -72,7 +71,7 @@ func (s *Server) attest(ctx context.Context, r *request, o Order, index int) (Or
 	if a.statusAt(s.now()) != StatusPending {
 		return o, nil
 	}
-	if s.attestations == nil {
+	if s.verifier == nil {
 		return o, refuse(unauthorized, "device-attest-01 is not offered any more")
 	}
 	begun := s.now()
@@ -94,7 +93,7 @@ func (s *Server) judge(
 	object []byte, keyAuthorization string, name identity.Name,
 ) (validate.Result, error) {
 	wrong := validate.Result{ProblemType: badAttestationStatement}
-	device, err := s.attestations.Verify(object, keyAuthorization, s.now())
+	device, err := s.verifier.Verify(object, keyAuthorization, s.now())
 	if err != nil {
 		wrong.Detail, wrong.Trace = detailOf(err), []string{err.Error()}
 		return wrong, nil

@@ -12,10 +12,13 @@ type directory struct {
 	NewOrder   string `json:"newOrder"`
 	RevokeCert string `json:"revokeCert"`
 	KeyChange  string `json:"keyChange"`
+	Renewal    string `json:"renewalInfo"` // RFC 9773 section 3
 	Meta       meta   `json:"meta"`
 }
 
 type meta struct {
+	TermsOfService          string            `json:"termsOfService,omitempty"`
+	Website                 string            `json:"website"`
 	Profiles                map[string]string `json:"profiles"` // draft-ietf-acme-profiles
 	ExternalAccountRequired bool              `json:"externalAccountRequired,omitempty"`
 }
@@ -31,13 +34,21 @@ func (s *Server) newDirectory() directory {
 		NewOrder:   s.url("new-order"),
 		RevokeCert: s.url("revoke-cert"),
 		KeyChange:  s.url("key-change"),
-		Meta:       meta{Profiles: profiles, ExternalAccountRequired: s.eabRequired},
+		Renewal:    s.url("renewal-info"),
+		Meta: meta{
+			TermsOfService: s.terms, Website: s.origin, Profiles: profiles,
+			ExternalAccountRequired: s.eabRequired,
+		},
 	}
 }
 
-func (s *Server) getDirectory() (*answer, error) { return &answer{body: s.directory}, nil }
+func (s *Server) getDirectory(*http.Request) (*answer, error) {
+	return &answer{body: s.directory}, nil
+}
 
-func (s *Server) postDirectory(context.Context, *request) (*answer, error) { return s.getDirectory() }
+func (s *Server) postDirectory(_ context.Context, r *request) (*answer, error) {
+	return s.getDirectory(r.http)
+}
 
 // newNonce gives out a nonce (RFC 8555 section 7.2).
 func (s *Server) newNonce(status int) http.HandlerFunc {

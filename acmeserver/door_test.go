@@ -248,6 +248,7 @@ type (
 		Expires        time.Time
 		Identifiers    []struct{ Type, Value string }
 		Profile        string
+		Replaces       string
 		Error          *problem
 		Authorizations []string
 		Finalize       string

@@ -1,6 +1,11 @@
 package acmeserver
 
-import "context"
+import (
+	"context"
+	"time"
+
+	"github.com/mayflyca/mayfly/ca"
+)
 
 // NewWith makes a door that proves challenges with the checker.
 var NewWith = newServer
@@ -13,3 +18,15 @@ func ParseKey(jwk []byte) (thumbprint, algorithm string, err error) {
 
 // Clean is what Run does every few minutes.
 var Clean = func(ctx context.Context, s *Server) error { return s.clean(ctx) }
+
+// ParseCertID gives the parts of a certificate's id.
+func ParseCertID(text string) (keyID string, serial ca.Serial, err error) {
+	id, err := parseCertID(text)
+	return id.keyID, id.serial, err
+}
+
+// PlannedWindow is when a certificate in good standing is to be renewed.
+func PlannedWindow(c *ca.Certificate) (start, end time.Time) {
+	w := plannedWindow(c)
+	return w.Start, w.End
+}

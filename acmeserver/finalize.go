@@ -3,8 +3,6 @@ package acmeserver
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
-	"net/http"
 
 	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/fault"
@@ -25,6 +23,12 @@ func (s *Server) finalize(ctx context.Context, r *request) (*answer, error) {
 	}
 	if status := o.statusAt(s.now()); status == StatusPending || status == StatusInvalid {
 		return nil, refuse(orderNotReady, "the order is %s", status)
+	}
+	if o.Certificate == nil {
+		// A profile that was taken away in the meantime (draft-ietf-acme-profiles section 4).
+		if _, err := s.profile(o.Profile, o.names()); err != nil {
+			return nil, err
+		}
 	}
 	csr, err := decodeBase64(p.CSR)
 	if err != nil {
@@ -51,28 +55,4 @@ func (s *Server) finalize(ctx context.Context, r *request) (*answer, error) {
 		return nil, refusedAs(badCSR, err, fault.Invalid, fault.Denied)
 	}
 	return s.orderAnswer(0, &o), nil
-}
-
-// certificate gives a certificate with its chain (section 7.4.2) to the account it was issued to.
-func (s *Server) certificate(ctx context.Context, r *request) (*answer, error) {
-	serial, err := ca.ParseSerial(r.param("serial"))
-	if err != nil || serial.String() != r.param("serial") {
-		return nil, notFound("certificate")
-	}
-	found, err := s.ca.Certificate(ctx, serial)
-	if fault.Is(err, fault.NotFound) || err == nil && found.Caller != r.account.caller(nil).ID {
-		return nil, notFound("certificate")
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &answer{status: http.StatusOK, chain: s.pemChain(found)}, nil
-}
-
-func (s *Server) pemChain(c *ca.Certificate) []byte {
-	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.DER})
-	for _, der := range s.ca.Chain(c.Issuer) {
-		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	return chain
 }

@@ -180,6 +180,10 @@ func TestGetIsRefused(t *testing.T) {
 			}
 		}
 	}
+	r := h.do("PUT", baseURL+"/acme/directory", "", nil)
+	if r.refused(t, 405, "malformed"); r.header.Get("Allow") != "GET, HEAD, POST" {
+		t.Errorf("for the directory Allow is %q", r.header.Get("Allow"))
+	}
 	h.do("GET", baseURL+"/acme/nothing", "", nil).refused(t, 404, "malformed")
 	c.post("/acme/nothing/else", nil).refused(t, 404, "malformed")
 }

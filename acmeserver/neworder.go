@@ -25,6 +25,7 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 		NotBefore   string          `json:"notBefore"`
 		NotAfter    string          `json:"notAfter"`
 		Profile     string          `json:"profile"`
+		Replaces    string          `json:"replaces"`
 	}
 	if err := r.decode(&p); err != nil {
 		return nil, err
@@ -40,9 +41,15 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	var predecessor *ca.Certificate
+	if p.Replaces != "" {
+		if predecessor, err = s.predecessor(ctx, r.account, names, p.Replaces); err != nil {
+			return nil, err
+		}
+	}
 	now := s.now().UTC().Truncate(time.Microsecond)
 	o := Order{
-		ID: newID(), Account: r.account.ID, Profile: profile, CreatedAt: now,
+		ID: newID(), Account: r.account.ID, Profile: profile, Replaces: p.Replaces, CreatedAt: now,
 		// Whole seconds: some clients cannot read fractions.
 		ExpiresAt: now.Add(orderLifetime).Truncate(time.Second),
 	}
@@ -52,7 +59,7 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 	if err := s.checkNames(ctx, r.account, o); err != nil {
 		return nil, err
 	}
-	if err := s.store.CreateOrder(ctx, o); err != nil {
+	if err := s.create(ctx, o, predecessor); err != nil {
 		return nil, err
 	}
 	return s.orderAnswer(http.StatusCreated, &o), nil
@@ -60,22 +67,6 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 
 // isTime tells a wish from its absence: some clients send the zero time when they have none.
 func isTime(text string) bool { return text != "" && !strings.HasPrefix(text, "0001-01-01T00:00:00") }
-
-// profile finds a profile's name; empty is the default's for these names.
-func (s *Server) profile(name string, names []identity.Name) (string, error) {
-	if name == "" {
-		return s.defaultProfile(names), nil
-	}
-	profiles := s.ca.Profiles()
-	known := make([]string, len(profiles))
-	for i, p := range profiles {
-		if name == p.Name {
-			return p.Name, nil
-		}
-		known[i] = p.Name
-	}
-	return "", refuse(invalidProfile, "profile: %.100q is none of %s", name, strings.Join(known, ", "))
-}
 
 // readIdentifiers reads the names, each once. Every one is looked at, and told what is wrong with it.
 func (s *Server) readIdentifiers(identifiers []identity.Name) ([]identity.Name, error) {

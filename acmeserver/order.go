@@ -45,8 +45,9 @@ type Order struct {
 	CreatedAt      time.Time       `json:"-"`
 	ExpiresAt      time.Time       `json:"-"`
 	Profile        string          `json:"profile"`
-	Authorizations []Authorization `json:"authorizations"`  // one per identifier, in the client's order
-	Error          *Problem        `json:"error,omitempty"` // set once: why the order is invalid
+	Replaces       string          `json:"replaces,omitempty"` // a certificate's id (RFC 9773 section 4.1)
+	Authorizations []Authorization `json:"authorizations"`     // one per identifier, in the client's order
+	Error          *Problem        `json:"error,omitempty"`    // set once: why the order is invalid
 
 	// Certificate is the one issued, promised or void under the order's Ref; nil while there is none.
 	// The store reads it with the order and never writes it.
@@ -54,7 +55,9 @@ type Order struct {
 }
 
 // Ref is the order's reference on the issuance road.
-func (o *Order) Ref() string { return "acme/order/" + o.ID }
+func (o *Order) Ref() string { return orderRefs + o.ID }
+
+const orderRefs = "acme/order/"
 
 // Authorization is the order's authorization for one identifier (RFC 8555 section 7.1.4).
 type Authorization struct {
@@ -85,6 +88,7 @@ type Problem struct {
 	Type        string         `json:"type"`
 	Detail      string         `json:"detail"`
 	Status      int            `json:"status,omitempty"`
+	Instance    string         `json:"instance,omitempty"`   // with userActionRequired: where to go
 	Identifier  *identity.Name `json:"identifier,omitempty"` // in a subproblem only
 	Algorithms  []string       `json:"algorithms,omitempty"` // with badSignatureAlgorithm
 	Subproblems []Problem      `json:"subproblems,omitempty"`

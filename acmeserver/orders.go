@@ -12,7 +12,8 @@ type orderView struct {
 	Status         Status          `json:"status"`
 	Expires        time.Time       `json:"expires"`
 	Identifiers    []identity.Name `json:"identifiers"`
-	Profile        string          `json:"profile"`
+	Profile        string          `json:"profile"`            // draft-ietf-acme-profiles
+	Replaces       string          `json:"replaces,omitempty"` // RFC 9773 section 5
 	Error          *Problem        `json:"error,omitempty"`
 	Authorizations []string        `json:"authorizations"`
 	Finalize       string          `json:"finalize"`
@@ -32,7 +33,7 @@ func (s *Server) order(ctx context.Context, r *request) (*answer, error) {
 func (s *Server) orderAnswer(status int, o *Order) *answer {
 	v := orderView{
 		Status: o.statusAt(s.now()), Expires: o.ExpiresAt, Identifiers: o.names(), Profile: o.Profile,
-		Finalize: s.url("order", o.ID, "finalize"),
+		Replaces: o.Replaces, Finalize: s.url("order", o.ID, "finalize"),
 	}
 	for i := range o.Authorizations {
 		v.Authorizations = append(v.Authorizations, s.authorizationURL(o, i))

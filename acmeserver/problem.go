@@ -13,11 +13,12 @@ import (
 // typePrefix is in front of every problem type on the wire (RFC 8555 section 6.7).
 const typePrefix = "urn:ietf:params:acme:error:"
 
-// The problem types we use: RFC 8555 section 6.7, invalidProfile of draft-ietf-acme-profiles, badAttestationStatement of
-// draft-ietf-acme-device-attest. Those
-// of a failed challenge come from package validate.
+// The problem types we use: RFC 8555 section 6.7, invalidProfile of draft-ietf-acme-profiles,
+// alreadyReplaced of RFC 9773 section 7.4, badAttestationStatement of draft-ietf-acme-device-attest.
+// Those of a failed challenge come from package validate.
 const (
 	accountDoesNotExist     = "accountDoesNotExist"
+	alreadyReplaced         = "alreadyReplaced"
 	alreadyRevoked          = "alreadyRevoked"
 	badAttestationStatement = "badAttestationStatement"
 	badCSR                  = "badCSR"
@@ -36,16 +37,19 @@ const (
 	unauthorized            = "unauthorized"
 	unsupportedContact      = "unsupportedContact"
 	unsupportedIdentifier   = "unsupportedIdentifier"
+	userActionRequired      = "userActionRequired"
 )
 
 // statusOf gives the HTTP status of a problem type where it is not 400.
 var statusOf = map[string]int{
+	alreadyReplaced:         http.StatusConflict,
 	externalAccountRequired: http.StatusForbidden,
 	orderNotReady:           http.StatusForbidden,
 	rateLimited:             http.StatusTooManyRequests,
 	rejectedIdentifier:      http.StatusForbidden,
 	serverInternal:          http.StatusInternalServerError,
 	unauthorized:            http.StatusForbidden,
+	userActionRequired:      http.StatusForbidden,
 }
 
 // refusal is a problem on its way to the client, with what goes into the answer's header.
@@ -53,6 +57,7 @@ type refusal struct {
 	Problem
 	location   string
 	allow      string // methods, for a 405
+	terms      string // URL of the terms of service, for Link
 	retryAfter time.Duration
 	cause      error // for the log only
 }

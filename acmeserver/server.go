@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,9 +34,11 @@ type Config struct {
 	BaseURL     string // as clients reach us, without a trailing slash; the door lies below BaseURL/acme/
 	Validation  Validation
 	EABRequired bool // new accounts need an external account binding
-	Now         func() time.Time
-	Log         *slog.Logger
-	Metrics     prometheus.Registerer // nil for none
+	// TermsOfService is the URL of what new accounts must agree to; empty for nothing.
+	TermsOfService string
+	Now            func() time.Time
+	Log            *slog.Logger
+	Metrics        prometheus.Registerer // nil for none
 }
 
 // Validation says how challenges are proven.
@@ -57,20 +60,21 @@ type Validation struct {
 
 // Server is the door: an http.Handler for everything below /acme/. Safe for concurrent use.
 type Server struct {
-	store        Store
-	ca           *ca.CA
-	base         string // BaseURL + "/acme/"
-	origin       string // BaseURL
-	eabRequired  bool
-	now          func() time.Time
-	log          *slog.Logger
-	metrics      *metrics
-	nonces       *nonces
-	validations  *validations
-	attestations *attest.Verifier // nil where they are not offered
-	changing     locks            // orders
-	directory    directory
-	handler      http.Handler
+	store       Store
+	ca          *ca.CA
+	base        string // BaseURL + "/acme/"
+	origin      string // BaseURL
+	eabRequired bool
+	terms       string
+	now         func() time.Time
+	log         *slog.Logger
+	metrics     *metrics
+	nonces      *nonces
+	validations *validations
+	verifier    *attest.Verifier // nil where device-attest-01 is not offered
+	changing    locks            // orders
+	directory   directory
+	handler     http.Handler
 }
 
 // New makes the door. It does not touch the network or the database.
@@ -102,7 +106,7 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	if c.Store == nil || c.CA == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("acmeserver.Config lacks a Store, CA, Now or Log")
 	}
-	attestations, err := newAttestations(c.Validation)
+	verifier, err := newVerifier(c.Validation)
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +116,9 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	}
 	s := &Server{
 		store: c.Store, ca: c.CA, origin: c.BaseURL, base: c.BaseURL + "/acme/",
-		eabRequired: c.EABRequired, now: c.Now, log: c.Log, metrics: m,
+		eabRequired: c.EABRequired, terms: c.TermsOfService, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
-		attestations: attestations, changing: locks{held: make(map[string]*lock)},
+		verifier: verifier, changing: locks{held: make(map[string]*lock)},
 	}
 	s.directory = s.newDirectory()
 	s.handler = s.routes()
@@ -131,21 +135,27 @@ func (s *Server) url(path ...string) string { return s.base + strings.Join(path,
 type handler func(ctx context.Context, r *request) (*answer, error)
 
 // routes is the one list of resources: who may sign a request for each, and what it does. Everything
-// but the directory and newNonce is POST only (RFC 8555 section 6.3).
+// but the directory, newNonce and renewalInfo is POST only (RFC 8555 section 6.3).
 func (s *Server) routes() http.Handler {
 	router := chi.NewRouter()
-	router.NotFound(s.unsigned("unknown", func() (*answer, error) {
+	router.NotFound(s.unsigned("unknown", func(*http.Request) (*answer, error) {
 		return nil, refuse(malformed, "there is nothing here; the directory is at %s", s.url("directory")).
 			withStatus(http.StatusNotFound)
 	}))
-	router.MethodNotAllowed(s.unsigned("unknown", func() (*answer, error) {
-		r := refuse(malformed, "this resource takes signed POST requests only; to read it, POST an "+
-			"empty payload (RFC 8555 section 6.3)").withStatus(http.StatusMethodNotAllowed)
-		r.allow = http.MethodPost
-		return nil, r
+	router.MethodNotAllowed(s.unsigned("unknown", func(r *http.Request) (*answer, error) {
+		return nil, wrongMethod(router, r)
 	}))
-	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		router.Method(method, "/acme/directory", s.unsigned("directory", s.getDirectory))
+	for _, route := range []struct {
+		path, endpoint string
+		handle         func(*http.Request) (*answer, error)
+	}{
+		{"directory", "directory", s.getDirectory},
+		{"renewal-info/{certID}", "renewalInfo", s.renewal},
+		{"renewal-info/{certID}/explanation", "explanation", s.explanation},
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			router.Method(method, "/acme/"+route.path, s.unsigned(route.endpoint, route.handle))
+		}
 	}
 	router.Get("/acme/new-nonce", s.newNonce(http.StatusNoContent))
 	router.Head("/acme/new-nonce", s.newNonce(http.StatusOK))
@@ -167,6 +177,7 @@ func (s *Server) routes() http.Handler {
 		{"authz/{order}/{index}", "authorization", anAccount, s.authorization},
 		{"chall/{order}/{index}/{type}", "challenge", anAccount, s.challenge},
 		{"cert/{serial}", "certificate", anAccount, asGet(s.certificate)},
+		{"cert/{serial}/{chain}", "certificate", anAccount, asGet(s.certificate)},
 	} {
 		router.Post("/acme/"+route.path, s.signed(route.endpoint, route.signer, route.handle))
 	}
@@ -186,11 +197,30 @@ func (s *Server) signed(endpoint string, by signer, handle handler) http.Handler
 }
 
 // unsigned wraps the handler of a request that anybody may make.
-func (s *Server) unsigned(endpoint string, handle func() (*answer, error)) http.HandlerFunc {
+func (s *Server) unsigned(
+	endpoint string, handle func(*http.Request) (*answer, error),
+) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		a, err := handle()
+		a, err := handle(r)
 		s.answer(w, r, endpoint, a, err)
 	}
+}
+
+// wrongMethod says which methods the resource takes instead.
+func wrongMethod(router chi.Routes, r *http.Request) *refusal {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		if router.Match(chi.NewRouteContext(), method, r.URL.Path) {
+			allowed = append(allowed, method)
+		}
+	}
+	why := refuse(malformed, "this resource does not take %.20s requests", r.Method)
+	if slices.Equal(allowed, []string{http.MethodPost}) {
+		why = refuse(malformed, "this resource takes signed POST requests only; to read it, POST an empty "+
+			"payload (RFC 8555 section 6.3)")
+	}
+	why.allow = strings.Join(allowed, ", ")
+	return why.withStatus(http.StatusMethodNotAllowed)
 }
 
 // asGet refuses a payload where there is nothing but to read (RFC 8555 section 6.3).

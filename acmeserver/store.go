@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/mayflyca/mayfly/audit"
+	"github.com/mayflyca/mayfly/ca"
 )
 
 // What a Store answers when a conditional write found something else. Nothing was written.
 var (
 	ErrStale        = errors.New("the object was changed in the meantime")
 	ErrAccountKey   = errors.New("another account has this key")
+	ErrReplaced     = errors.New("the certificate has another successor")
 	ErrNonceKeyVoid = errors.New("the nonce key is not the database's any more")
 )
 
@@ -33,6 +35,16 @@ type Store interface {
 
 	// CreateOrder keeps a new order. Its Version is 1 afterwards.
 	CreateOrder(ctx context.Context, o Order, entries ...audit.Entry) error
+	// CreateReplacement keeps a new order as CreateOrder does, and makes its Ref the Successor of the
+	// certificate with the serial; both or nothing. The certificate's Successor must be instead until
+	// then ("" for none); otherwise ErrReplaced.
+	CreateReplacement(ctx context.Context, o Order, predecessor ca.Serial, instead string,
+		entries ...audit.Entry) error
+	// OrderStands reports whether the order has not expired at now (one that failed has), or a
+	// certificate is issued or promised under its Ref.
+	OrderStands(ctx context.Context, id string, now time.Time) (bool, error)
+	// CertificateBySerial is ca.Store's.
+	CertificateBySerial(ctx context.Context, serial ca.Serial) (*ca.Certificate, error)
 	// Order reads an order and the certificate under its Ref in one go; fault.NotFound if none.
 	Order(ctx context.Context, id string) (Order, error)
 	// UpdateOrder replaces the order if its version is still o.Version, and raises the version;

@@ -41,6 +41,9 @@ type Certificate struct {
 	DER        []byte
 	IssuedAt   time.Time
 	Revocation *Revocation // nil while in good standing
+	// Successor is the Ref under which a replacement was last ordered; empty for none. Whether anything
+	// came of it is for who ordered it to say.
+	Successor string
 }
 
 // Reason is a CRL reason code (RFC 5280 section 5.3.1).

@@ -75,11 +75,12 @@ func (c *CA) openIssuers(ctx context.Context, ring *keys.Ring) error {
 		}
 		return 0
 	})
-	for _, i := range c.issuers {
+	for n, i := range c.issuers {
 		c.metrics.issuerExpiry.WithLabelValues(i.ID, string(i.Kind)).
 			Set(float64(i.certificate.NotAfter.Unix()))
-		if i.Kind == Issuing {
-			c.active = i // the newest
+		// The newest key issues, by its first certificate: a cross-signed one is there for Chains.
+		if i.Kind == Issuing && !slices.ContainsFunc(c.issuers[:n], i.isTwin) {
+			c.active = i
 		}
 	}
 	if c.active == nil {
@@ -149,16 +150,6 @@ func (c *CA) Issuers() []Issuer {
 		all[n] = i.Issuer
 	}
 	return all
-}
-
-// Chain gives the issuer certificates (DER) that a TLS server sends behind the leaf, without the
-// root.
-func (c *CA) Chain(issuer string) [][]byte {
-	var chain [][]byte
-	for i := c.issuer(issuer); i != nil && i.Kind != Root; i = c.issuer(i.Parent) {
-		chain = append(chain, i.Certificate)
-	}
-	return chain
 }
 
 // The URLs that certificates carry.

@@ -41,19 +41,20 @@ type Metrics struct {
 
 // ACME is the ACME door's part.
 type ACME struct {
-	Challenges []string // the types that are offered
-	// AttestationRoots is a file of PEM certificates: whose word on devices counts.
+	Challenges     []string            // the types that are offered
+	Resolvers      []string            // host:port, asked by validation; nil means the system's
+	ZoneResolvers  map[string][]string // others for a zone and what is below it
+	CAA            bool                // CAA records are honoured
+	CAAIdentities  []string            // our domain names in DNS records; nil means the host of ExternalURL
+	HTTP01Port     int
+	TLSALPN01Port  int
+	EABRequired    bool
+	TermsOfService string         // URL of what new accounts must agree to; "" for nothing
+	AllowNetworks  []netip.Prefix // validation may dial these although the defaults forbid it
+	DenyNetworks   []netip.Prefix // validation never dials these
+	RateLimits     bool
+	// AttestationRoots is a file of PEM certificates: whose word on devices counts; "" for nobody's.
 	AttestationRoots string
-	Resolvers        []string            // host:port, asked by validation; nil means the system's
-	ZoneResolvers    map[string][]string // others for a zone and what is below it
-	CAA              bool                // CAA records are honoured
-	CAAIdentities    []string            // our domain names in DNS records; nil means the host of ExternalURL
-	HTTP01Port       int
-	TLSALPN01Port    int
-	EABRequired      bool
-	AllowNetworks    []netip.Prefix // validation may dial these although the defaults forbid it
-	DenyNetworks     []netip.Prefix // validation never dials these
-	RateLimits       bool
 }
 
 // Log says how the log is written.

@@ -81,6 +81,7 @@ acme:
   http01_port: 8080
   tlsalpn01_port: 8443
   eab_required: true
+  terms_of_service: https://wiki.example.internal/ca?id=7
   rate_limits: off
   validation_networks:
     allow:
@@ -111,6 +112,7 @@ log:
 			},
 			CAA: true, CAAIdentities: []string{"ca.example.internal"}, HTTP01Port: 8080,
 			TLSALPN01Port: 8443, EABRequired: true,
+			TermsOfService: "https://wiki.example.internal/ca?id=7",
 			AllowNetworks: []netip.Prefix{
 				netip.MustParsePrefix("127.0.0.0/8"),
 				netip.MustParsePrefix("::1/128"),
@@ -154,6 +156,7 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 		"MAYFLY_ACME_ZONE_RESOLVERS=corp.example=3.3.3.3:53, other=4.4.4.4:53",
 		"MAYFLY_ACME_RESOLVER=1.1.1.1:53, 2.2.2.2:53", "MAYFLY_ACME_HTTP01_PORT=4",
 		"MAYFLY_ACME_TLSALPN01_PORT=5", "MAYFLY_ACME_EAB_REQUIRED=true", "MAYFLY_ACME_RATE_LIMITS=off",
+		"MAYFLY_ACME_TERMS_OF_SERVICE=http://terms",
 		"MAYFLY_ACME_VALIDATION_NETWORKS_ALLOW=10.0.0.0/8,127.0.0.0/8",
 		"MAYFLY_ACME_VALIDATION_NETWORKS_DENY=10.1.0.0/16",
 		"MAYFLY_LOG_FORMAT=json", "MAYFLY_LOG_LEVEL=warn",
@@ -175,7 +178,7 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 			},
 			CAA: true, CAAIdentities: []string{"a.example", "b.example"},
 			HTTP01Port: 4, TLSALPN01Port: 5,
-			EABRequired: true,
+			EABRequired: true, TermsOfService: "http://terms",
 			AllowNetworks: []netip.Prefix{
 				netip.MustParsePrefix("10.0.0.0/8"),
 				netip.MustParsePrefix("127.0.0.0/8"),
@@ -196,6 +199,8 @@ func TestMistakesInTheFile(t *testing.T) {
 		"in a section":    {"acme:\n  http1_port: 80\n", `mayfly.yaml:2: unknown key "acme.http1_port": did you mean acme.http01_port?`},
 		"not YAML":        {"listen: :1\nacme: [\n", "mayfly.yaml:3: is not YAML"},
 		"bad value":       {"\n\nlisten: 8443\n", `mayfly.yaml:3: listen is "8443": write host:port`},
+		"terms":           {"acme: {terms_of_service: /terms}\n", `mayfly.yaml:1: acme.terms_of_service is "/terms": write the URL of a page`},
+		"terms by ftp":    {"acme: {terms_of_service: \"ftp://a/b\"}\n", `mayfly.yaml:1: acme.terms_of_service is "ftp://a/b"`},
 		"bad port":        {"acme: {http01_port: 70000}\n", `mayfly.yaml:1: acme.http01_port is "70000": write a port`},
 		"twice":           {"listen: :1\nlisten: :2\n", "mayfly.yaml:2: listen stands here a second time (first at "},
 		"section twice":   {"log: {level: info}\nlog: {format: text}\n", "mayfly.yaml:2: log stands here a second time"},

@@ -70,6 +70,9 @@ func keys() []key {
 		{"acme.eab_required", false, func(c *Config, s string) error {
 			return setBool(&c.ACME.EABRequired, s, "true", "false")
 		}},
+		{"acme.terms_of_service", false, func(c *Config, s string) error {
+			return setPage(&c.ACME.TermsOfService, s)
+		}},
 		{"acme.validation_networks.allow", true, func(c *Config, s string) error {
 			return setNetworks(&c.ACME.AllowNetworks, s)
 		}},
@@ -142,6 +145,17 @@ func setURL(to *string, text string, schemes ...string) error {
 			"\"%s://ca.example.internal\"", text, schemes[0])
 	}
 	*to = u.Scheme + "://" + strings.ToLower(u.Host)
+	return nil
+}
+
+// setPage takes the URL of a page for people.
+func setPage(to *string, text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		return fmt.Errorf("is %q: write the URL of a page, for example "+
+			"\"https://wiki.example.internal/ca-terms\"", text)
+	}
+	*to = u.String()
 	return nil
 }
 

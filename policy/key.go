@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"sync/atomic"
 
 	"filippo.io/edwards25519"
 
@@ -57,11 +58,22 @@ func ecdsaProblem(key *ecdsa.PublicKey) string {
 	if err != nil {
 		return "is a point that is not on its curve"
 	}
+	// One road asks about the same key several times, and the search costs more than all the rest.
+	place := &largeScalars[octets[len(octets)-1]]
+	if known := place.Load(); known != nil && *known == string(octets) {
+		return ""
+	}
 	if hasSmallScalar(key.Curve, octets) {
 		return "has a private key so small that anybody can find it; make one with other software"
 	}
+	known := string(octets)
+	place.Store(&known)
 	return ""
 }
+
+// largeScalars are some keys for which hasSmallScalar has said no lately, by their last octet. Points
+// of different curves differ in length.
+var largeScalars [256]atomic.Pointer[string]
 
 // ed25519Problem refuses the few points of small order, under which anybody can sign.
 func ed25519Problem(key ed25519.PublicKey) string {

@@ -80,6 +80,19 @@ const (
 		ON CONFLICT DO NOTHING
 		RETURNING id AS key), ` + keepEntries
 
+	replacementRows = `WITH won AS (
+		UPDATE certificates c SET successor = r.ref
+		FROM unnest($8::text[], $13::bytea[], $14::text[], $15::text[]) AS r (id, serial, ref, instead)
+		WHERE c.serial = r.serial AND coalesce(c.successor, '') IN (r.instead, r.ref)
+		RETURNING r.id AS key),
+	made AS (
+		INSERT INTO acme_orders (id, account, version, doc, created_at, expires_at)
+		SELECT r.id, r.account, 1, r.doc, r.created_at, r.expires_at
+		FROM unnest($8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[])
+			AS r (id, account, doc, created_at, expires_at)
+		JOIN won ON won.key = r.id
+		ON CONFLICT DO NOTHING), ` + keepEntries
+
 	orderRows = `WITH won AS (
 		UPDATE acme_orders o SET version = o.version + 1, doc = r.doc, expires_at = r.expires_at
 		FROM unnest($8::text[], $9::bigint[], $10::text[], $11::bigint[])
@@ -99,6 +112,8 @@ func commitRows(b *pgx.Batch, batch []*write) error {
 			func(r *recordRow) string { return r.serial.String() }),
 		queueRows(b, batch, newOrderRows, nil, newOrderColumns,
 			func(r *newOrderRow) string { return r.ID }),
+		queueRows(b, batch, replacementRows, acmeserver.ErrReplaced, replacementColumns,
+			func(r *replacementRow) string { return r.ID }),
 		queueRows(b, batch, orderRows, acmeserver.ErrStale, orderColumns,
 			func(r *orderRow) string { return r.ID }),
 		queueRows(b, batch, logRows, nil,
@@ -228,6 +243,15 @@ func newOrderColumns(rows []*newOrderRow) []any {
 		column(rows, func(r *newOrderRow) int64 { return micros(r.CreatedAt) }),
 		column(rows, func(r *newOrderRow) int64 { return micros(r.ExpiresAt) }),
 	}
+}
+
+func replacementColumns(rows []*replacementRow) []any {
+	return append(
+		newOrderColumns(column(rows, func(r *replacementRow) *newOrderRow { return r.newOrderRow })),
+		column(rows, func(r *replacementRow) []byte { return r.predecessor.Bytes() }),
+		column(rows, func(r *replacementRow) string { return r.Ref() }),
+		column(rows, func(r *replacementRow) string { return r.instead }),
+	)
 }
 
 func orderColumns(rows []*orderRow) []any {

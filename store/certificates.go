@@ -126,7 +126,7 @@ func (s *Store) Void(
 // columns are what scanCertificate reads.
 const columns = `c.serial, c.ref, c.state, c.issuer, c.shard, c.profile, c.caller, c.owner, c.names,
 	c.spki_sha256, c.tbs_sha256, c.not_before, c.not_after, c.promised_at, c.issued_at, c.der,
-	c.revoked_at, c.reason`
+	c.revoked_at, c.reason, c.successor`
 
 // Unsettled is ca.Store's.
 func (s *Store) Unsettled(
@@ -170,13 +170,14 @@ type certificateRow struct {
 	ref, state, issuer, profile, caller, owner, names   *string
 	shard, notBefore, notAfter, promised, issued, ended *int64
 	reason                                              *int64
+	successor                                           *string
 }
 
 func (r *certificateRow) dest() []any {
 	return []any{
 		&r.serial, &r.ref, &r.state, &r.issuer, &r.shard, &r.profile, &r.caller, &r.owner, &r.names,
 		&r.spki, &r.tbs, &r.notBefore, &r.notAfter, &r.promised, &r.issued, &r.der,
-		&r.ended, &r.reason,
+		&r.ended, &r.reason, &r.successor,
 	}
 }
 
@@ -199,6 +200,9 @@ func (r *certificateRow) certificate() (c ca.Certificate, err error) {
 	c.DER = r.der
 	if r.ended != nil {
 		c.Revocation = &ca.Revocation{At: fromMicros(*r.ended), Reason: ca.Reason(*r.reason)}
+	}
+	if r.successor != nil {
+		c.Successor = *r.successor
 	}
 	return c, nil
 }

@@ -45,7 +45,7 @@ var arrows = []struct {
 	{"web", "fault audit identity policy identity/signin ca"},
 	{"store", "fault audit identity policy identity/signin ca acmeserver migrations"},
 	{"store/storetest", "fault audit identity policy identity/signin ca acmeserver store"},
-	{"ca/catest", "policy ca store"},
+	{"ca/catest", "policy ca ca/internal/keys store"},
 
 	{"cmd/mayfly", "fault audit identity policy identity/signin config ca acmeserver publish api web store"},
 }

@@ -83,7 +83,7 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(), Own: own,
 			CAA: c.CAA, CAAIdentities: c.CAAIdentities, AttestationRoots: roots,
 		},
-		EABRequired: c.EABRequired, Now: time.Now, Log: h.log, Metrics: h.registry,
+		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService, Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
 }
 
