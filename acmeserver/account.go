@@ -1,6 +1,7 @@
 package acmeserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -22,11 +23,11 @@ func isID(text string) bool {
 	return len(text) == 26 && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
-// caller is the account as the road knows it. The owner is the account too: contacts are what the
-// client claims, and nobody proved them.
+// caller is the account as the road knows it. Without an external account binding the owner is the
+// account too: contacts are what the client claims, and nobody proved them.
 func (a Account) caller(names []identity.Name) identity.Caller {
 	id := "acme/account/" + a.ID
-	return identity.Caller{ID: id, Owner: id, Names: names}
+	return identity.Caller{ID: id, Owner: cmp.Or(a.Owner, id), Names: names}
 }
 
 // entry tells what the account did to itself.
@@ -40,11 +41,14 @@ type accountView struct {
 	Contact []string `json:"contact,omitempty"`
 	Agreed  bool     `json:"termsOfServiceAgreed,omitempty"`
 	Orders  string   `json:"orders"`
+
+	Binding json.RawMessage `json:"externalAccountBinding,omitempty"`
 }
 
 func (s *Server) accountAnswer(status int, a Account) *answer {
 	return &answer{status: status, location: s.url("acct", a.ID), body: accountView{
 		Status: a.Status, Contact: a.Contact, Agreed: a.Agreed, Orders: s.url("acct", a.ID, "orders"),
+		Binding: a.Binding,
 	}}
 }
 
@@ -72,20 +76,24 @@ func (s *Server) newAccount(ctx context.Context, r *request) (*answer, error) {
 	if err := s.checkAgreement(p.Agreed); err != nil {
 		return nil, err
 	}
-	if err := s.checkBinding(p.Binding); err != nil {
-		return nil, err
-	}
 	if err := checkContacts(p.Contact); err != nil {
 		return nil, err
 	}
-	a = Account{
+	fresh := Account{
 		ID: newID(), Thumbprint: r.key.thumbprint, Status: StatusValid, JWK: r.key.canonical,
 		Contact: p.Contact, Agreed: p.Agreed, CreatedAt: s.now(),
 	}
-	a, created, err := s.store.CreateAccount(ctx, a, s.entry(audit.AccountCreated, a, map[string]string{
-		"thumbprint": a.Thumbprint, "contact": strings.Join(a.Contact, " "),
-	}))
+	if err := s.bind(ctx, r, p.Binding, &fresh); err != nil {
+		return nil, err
+	}
+	a, created, err := s.store.CreateAccount(ctx, fresh, s.entry(audit.AccountCreated, fresh,
+		map[string]string{
+			"thumbprint": fresh.Thumbprint, "contact": strings.Join(fresh.Contact, " "),
+			"eab_key": fresh.EABKey, "owner": fresh.Owner,
+		}))
 	switch {
+	case errors.Is(err, ErrEABKeyUsed):
+		return nil, errKeyUsed(fresh.EABKey)
 	case err != nil:
 		return nil, err
 	case !created: // the same key, at the same moment
@@ -95,8 +103,8 @@ func (s *Server) newAccount(ctx context.Context, r *request) (*answer, error) {
 }
 
 func (s *Server) existingAccount(a Account) (*answer, error) {
-	if a.Status != StatusValid {
-		return nil, deactivated(a)
+	if err := a.standing(); err != nil {
+		return nil, err
 	}
 	return s.accountAnswer(http.StatusOK, a), nil
 }
@@ -104,19 +112,6 @@ func (s *Server) existingAccount(a Account) (*answer, error) {
 // deactivated is what everybody is told who signs for an account that has ended (section 7.3.6).
 func deactivated(a Account) *refusal {
 	return refuse(unauthorized, "the account is %s", a.Status).withStatus(http.StatusUnauthorized)
-}
-
-// checkBinding sees to the external account binding (section 7.3.4). There are no keys for one yet,
-// so where one is required, nobody new comes in.
-func (s *Server) checkBinding(binding json.RawMessage) error {
-	switch {
-	case !s.eabRequired:
-		return nil
-	case binding == nil:
-		return refuse(externalAccountRequired, "a new account needs an external account binding: ask "+
-			"whoever runs this CA for a key")
-	}
-	return refuse(unauthorized, "the external account binding's key is not known here")
 }
 
 // checkAgreement demands that a new account agrees to the terms of service, if there are any (section

@@ -292,7 +292,7 @@ func TestAttestationIsSwitchedOn(t *testing.T) {
 	}
 	order := devices("MINE")
 	order["profile"] = "server"
-	c.post("/acme/new-order", order).refused(t, 403, "rejectedIdentifier")
+	c.post("/acme/new-order", order).refused(t, 400, "invalidProfile")
 	if o := c.newOrder("a.example.com"); o.Profile != "server" {
 		t.Errorf("the profile is %s", o.Profile)
 	}

@@ -52,6 +52,9 @@ func (s *Server) ownOrder(ctx context.Context, r *request) (Order, error) {
 	if err != nil {
 		return Order{}, err
 	}
+	if o, err = s.checkGrants(ctx, r.account, o); err != nil {
+		return o, err
+	}
 	return s.resume(ctx, r.account, o)
 }
 
@@ -162,6 +165,7 @@ func (s *Server) authorizationAnswer(o *Order, index int) *answer {
 	a := o.Authorizations[index]
 	v := authorizationView{
 		Identifier: a.Name, Status: a.statusAt(s.now()), Expires: a.Expires, Wildcard: a.Wildcard,
+		Challenges: []challengeView{}, // stays so if a grant made it valid; clients choke on null
 	}
 	answer := &answer{}
 	for _, c := range a.Challenges {

@@ -7,7 +7,7 @@ import (
 
 const (
 	cleanEvery = 10 * time.Minute
-	// orderRetention is how long an order stays after it expired: somebody asks why it failed.
+	// orderRetention is how long an order stays after it expired: somebody asks why it failed; and a grant.
 	orderRetention = 7 * 24 * time.Hour
 	cleanBatch     = 1000
 	cleanBatches   = 100 // bounds one pass (never #36)
@@ -36,10 +36,17 @@ func (s *Server) clean(ctx context.Context) error {
 		return err
 	}
 	before := s.now().Add(-orderRetention)
-	for range cleanBatches {
-		deleted, err := s.store.CleanOrders(ctx, before, cleanBatch)
-		if err != nil || deleted < cleanBatch {
-			return err
+	for _, clean := range []func(context.Context, time.Time, int) (int, error){
+		s.store.CleanOrders, s.store.CleanGrants,
+	} {
+		for range cleanBatches {
+			deleted, err := clean(ctx, before, cleanBatch)
+			if err != nil {
+				return err
+			}
+			if deleted < cleanBatch {
+				break
+			}
 		}
 	}
 	return nil

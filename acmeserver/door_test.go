@@ -59,7 +59,7 @@ func houseOf(t testing.TB, s *store.Store, authority *ca.CA, check checkFunc) *h
 	t.Helper()
 	h := &house{store: &spy{Store: s}, ca: authority}
 	h.config = acmeserver.Config{
-		Store: h.store, CA: h.ca, BaseURL: baseURL, Log: slog.New(slog.DiscardHandler),
+		Store: h.store, CA: h.ca, BaseURL: baseURL, Passphrase: []byte("of a test"), Log: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	}
 	h.reopen(t, check)

@@ -59,7 +59,11 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 	if err := s.checkNames(ctx, r.account, o); err != nil {
 		return nil, err
 	}
-	if err := s.create(ctx, o, predecessor); err != nil {
+	entries, err := s.preauthorize(ctx, r.account, &o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.create(ctx, o, predecessor, entries...); err != nil {
 		return nil, err
 	}
 	return s.orderAnswer(http.StatusCreated, &o), nil

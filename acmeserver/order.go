@@ -1,6 +1,7 @@
 package acmeserver
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -33,6 +34,16 @@ type Account struct {
 	Contact    []string  `json:"contact,omitempty"`
 	Agreed     bool      `json:"agreed,omitempty"` // to the terms of service
 	CreatedAt  time.Time `json:"-"`
+
+	// Owner and EABKey are those of its external account binding, and never change; empty if it has
+	// none. Binding is what the client sent (RFC 8555 section 7.3.4).
+	Owner   string          `json:"-"`
+	EABKey  string          `json:"-"`
+	Binding json.RawMessage `json:"binding,omitempty"`
+	// The store derives these and never writes them: the EAB key is revoked; the account or its key
+	// had a grant at some time.
+	Frozen  bool `json:"-"`
+	Granted bool `json:"-"`
 }
 
 // Order is an order with its authorizations and challenges: one document, read and written whole.
@@ -61,13 +72,15 @@ const orderRefs = "acme/order/"
 
 // Authorization is the order's authorization for one identifier (RFC 8555 section 7.1.4).
 type Authorization struct {
-	Name     identity.Name `json:"name"` // without the "*." of a wildcard
-	Wildcard bool          `json:"wildcard,omitempty"`
-	Status   Status        `json:"status"` // pending, valid, invalid or deactivated; see statusAt
-	Expires  time.Time     `json:"expires"`
+	Name       identity.Name `json:"name"` // without the "*." of a wildcard
+	Wildcard   bool          `json:"wildcard,omitempty"`
+	Status     Status        `json:"status"` // as kept; see statusAt
+	Expires    time.Time     `json:"expires"`
+	Challenges []Challenge   `json:"challenges"`
+	// Grant is the id of the grant that made it valid without a challenge; empty if none did.
+	Grant string `json:"grant,omitempty"`
 	// Key is the SHA-256 of the only SubjectPublicKeyInfo that the proof is good for; nil for any.
-	Key        []byte      `json:"key,omitempty"`
-	Challenges []Challenge `json:"challenges"`
+	Key []byte `json:"key,omitempty"`
 }
 
 // Challenge is one way to prove an identifier (RFC 8555 section 8).

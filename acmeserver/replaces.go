@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/mayflyca/mayfly/audit"
 	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/identity"
 )
@@ -40,11 +41,13 @@ func (s *Server) predecessor(
 
 // create keeps a new order. Of several that replace one certificate, at whichever process they
 // arrive, the store lets one through.
-func (s *Server) create(ctx context.Context, o Order, predecessor *ca.Certificate) error {
+func (s *Server) create(
+	ctx context.Context, o Order, predecessor *ca.Certificate, entries ...audit.Entry,
+) error {
 	if predecessor == nil {
-		return s.store.CreateOrder(ctx, o)
+		return s.store.CreateOrder(ctx, o, entries...)
 	}
-	err := s.store.CreateReplacement(ctx, o, predecessor.Serial, predecessor.Successor)
+	err := s.store.CreateReplacement(ctx, o, predecessor.Serial, predecessor.Successor, entries...)
 	if errors.Is(err, ErrReplaced) {
 		return refuseReplaced()
 	}

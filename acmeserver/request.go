@@ -79,8 +79,10 @@ func (s *Server) authenticate(w http.ResponseWriter, hr *http.Request, by signer
 	if err := j.verify(r.key); err != nil {
 		return nil, err
 	}
-	if r.account.ID != "" && r.account.Status != StatusValid {
-		return nil, deactivated(r.account)
+	if r.account.ID != "" {
+		if err := r.account.standing(); err != nil {
+			return nil, err
+		}
 	}
 	result, err = s.nonces.redeem(hr.Context(), good)
 	if err := s.nonceProblem(result, err); err != nil {

@@ -93,7 +93,8 @@ func (s *Server) revoker(ctx context.Context, a Account, c *ca.Certificate) (ide
 			return caller, err
 		}
 		for _, authorization := range o.Authorizations {
-			if authorization.statusAt(now) == StatusValid {
+			// A grant is leave to have a name, and no proof of having it.
+			if authorization.statusAt(now) == StatusValid && authorization.Grant == "" {
 				caller.Names = append(caller.Names, authorization.identifier())
 			}
 		}

@@ -36,9 +36,11 @@ type Config struct {
 	EABRequired bool // new accounts need an external account binding
 	// TermsOfService is the URL of what new accounts must agree to; empty for nothing.
 	TermsOfService string
-	Now            func() time.Time
-	Log            *slog.Logger
-	Metrics        prometheus.Registerer // nil for none
+	// Passphrase is that of the CA's keys. It seals what EAB keys follow from; see secret.
+	Passphrase []byte
+	Now        func() time.Time
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer // nil for none
 }
 
 // Validation says how challenges are proven.
@@ -66,6 +68,7 @@ type Server struct {
 	origin      string // BaseURL
 	eabRequired bool
 	terms       string
+	secret      *secret
 	now         func() time.Time
 	log         *slog.Logger
 	metrics     *metrics
@@ -116,7 +119,8 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	}
 	s := &Server{
 		store: c.Store, ca: c.CA, origin: c.BaseURL, base: c.BaseURL + "/acme/",
-		eabRequired: c.EABRequired, terms: c.TermsOfService, now: c.Now, log: c.Log, metrics: m,
+		eabRequired: c.EABRequired, terms: c.TermsOfService,
+		secret: &secret{store: c.Store, passphrase: c.Passphrase}, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
 		verifier: verifier, changing: locks{held: make(map[string]*lock)},
 	}

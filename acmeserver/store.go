@@ -14,6 +14,7 @@ var (
 	ErrStale        = errors.New("the object was changed in the meantime")
 	ErrAccountKey   = errors.New("another account has this key")
 	ErrReplaced     = errors.New("the certificate has another successor")
+	ErrEABKeyUsed   = errors.New("the EAB key has bound another account")
 	ErrNonceKeyVoid = errors.New("the nonce key is not the database's any more")
 )
 
@@ -23,7 +24,8 @@ var (
 // away or full answers with fault.Unavailable.
 type Store interface {
 	// CreateAccount keeps a, unless an account with its Thumbprint exists: then that one is returned,
-	// created is false, and nothing was written.
+	// created is false, and nothing was written. If a's EABKey binds one account only and has bound
+	// another, the error is ErrEABKeyUsed.
 	CreateAccount(ctx context.Context, a Account, entries ...audit.Entry) (
 		kept Account, created bool, err error)
 	// Account and AccountByThumbprint find one; fault.NotFound if there is none.
@@ -55,6 +57,36 @@ type Store interface {
 	Orders(ctx context.Context, account, after string, now time.Time, limit int) ([]string, error)
 	// CleanOrders deletes at most limit orders that expired before the given time, and says how many.
 	CleanOrders(ctx context.Context, before time.Time, limit int) (int, error)
+
+	// What the operator does; see Operator. Lists are newest first and have at most Limit items.
+	ListAccounts(ctx context.Context, q AccountQuery) ([]Account, error)
+	// ListOrders lists an account's orders, or all if account is empty.
+	ListOrders(ctx context.Context, account string, after *Position, limit int) ([]Order, error)
+
+	// AddEABKey keeps k and gives it back, unless a key with its ID exists: then nothing was written,
+	// and that one is given.
+	AddEABKey(ctx context.Context, k EABKey, entries ...audit.Entry) (kept EABKey, err error)
+	EABKey(ctx context.Context, id string) (EABKey, error) // fault.NotFound if there is none
+	// ListEABKeys lists an owner's keys, or all if owner is empty.
+	ListEABKeys(ctx context.Context, owner string, after *Position, limit int) ([]EABKey, error)
+	// RevokeEABKey makes a key revoked, and so its accounts Frozen; ErrStale if it is revoked already.
+	RevokeEABKey(ctx context.Context, id string, at time.Time, entries ...audit.Entry) error
+
+	// AddGrant is as AddEABKey, and makes the holder Granted; fault.NotFound if there is no holder.
+	AddGrant(ctx context.Context, g Grant, entries ...audit.Entry) (kept Grant, err error)
+	Grant(ctx context.Context, id string) (Grant, error) // fault.NotFound if there is none
+	// GrantsOf lists what a and its EABKey hold and has not expired at now, the longest lived first.
+	GrantsOf(ctx context.Context, a Account, now time.Time) ([]Grant, error)
+	ListGrants(ctx context.Context, q GrantQuery) ([]Grant, error)
+	// RemoveGrant deletes a grant; ErrStale if there is none.
+	RemoveGrant(ctx context.Context, id string, entries ...audit.Entry) error
+	// CleanGrants deletes at most limit grants that expired before the given time, and says how many.
+	CleanGrants(ctx context.Context, before time.Time, limit int) (int, error)
+
+	// SealedSecret is the one that KeepSealedSecret kept first; fault.NotFound if there is none.
+	SealedSecret(ctx context.Context) ([]byte, error)
+	// KeepSealedSecret keeps sealed, unless there is one, and gives the one kept.
+	KeepSealedSecret(ctx context.Context, sealed []byte) (kept []byte, err error)
 
 	// NonceKey is the key that authenticates nonces, the same for every process on this database, and
 	// lost together with the memory of which nonces were used. A process calls it at start and after

@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 
+	"github.com/mayflyca/mayfly/acmeserver"
 	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/fault"
 	"github.com/mayflyca/mayfly/identity"
@@ -26,6 +27,7 @@ import (
 // Config is what New needs.
 type Config struct {
 	CA      *ca.CA
+	ACME    acmeserver.Operator
 	Tokens  signin.Store
 	Now     func() time.Time
 	Version string       // of the program, for the OpenAPI document
@@ -50,6 +52,7 @@ func New(c Config) http.Handler {
 	router.MethodNotAllowed(d.notAllowed(router))
 	d.api.UseMiddleware(d.authenticate, d.readBody)
 	d.registerCertificates()
+	d.registerACME()
 	router.Get("/openapi.json", serveDocument(d.api.OpenAPI()))
 	return router
 }

@@ -19,7 +19,9 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/mayflyca/mayfly/acmeserver"
 	"github.com/mayflyca/mayfly/api"
+	"github.com/mayflyca/mayfly/audit"
 	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/ca/catest"
 	"github.com/mayflyca/mayfly/fault"
@@ -53,6 +55,7 @@ func (c *clock) Advance(d time.Duration) {
 type server struct {
 	http.Handler
 	ca    *ca.CA
+	acme  *acmeserver.Server
 	store *store.Store
 	clock *clock
 	token string // an administrator's
@@ -76,8 +79,16 @@ func newServerWith(t testing.TB, change func(*store.Store, *ca.Config)) *server 
 	change(s.store, &config)
 	s.ca = catest.Open(t, config)
 	s.token = s.newToken(t, "ops", identity.RoleAdmin)
+	var err error
+	s.acme, err = acmeserver.New(acmeserver.Config{
+		Store: s.store, CA: s.ca, BaseURL: "https://ca.test", Passphrase: []byte("of a test"),
+		Now: s.clock.Now, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.Handler = api.New(api.Config{
-		CA: s.ca, Tokens: s.store, Now: s.clock.Now, Version: "1.2.3",
+		CA: s.ca, ACME: s.acme.Operator(), Tokens: s.store, Now: s.clock.Now, Version: "1.2.3",
 		Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	return s
@@ -280,14 +291,21 @@ func TestEveryOperationNeedsAToken(t *testing.T) {
 	if err := s.store.AddToken(t.Context(), token); err != nil {
 		t.Fatal(err)
 	}
+	key := s.newEABKey(t, `{"owner":"team a"}`)
 	operations := 0
 	for path, methods := range s.openAPI(t).Paths {
 		path = strings.ReplaceAll(path, "{serial}", issued.Serial)
+		path = strings.ReplaceAll(path, "{id}", key.ID)
 		for method := range methods {
 			operations++
 			good := csrBody(t, "b.internal")
-			if strings.HasSuffix(path, "/revoke") {
+			switch {
+			case strings.HasSuffix(path, "/revoke"):
 				good = `{"reason":"keyCompromise"}`
+			case path == grants:
+				good = `{"eab_key":"` + key.ID + `","names":[".internal"],"expires_at":"2027-01-01T00:00:00Z"}`
+			case path == eabKeys:
+				good = `{"owner":"me"}`
 			}
 			for _, sent := range []string{good, `{}`, "\x00", ""} {
 				for _, header := range []string{
@@ -307,13 +325,21 @@ func TestEveryOperationNeedsAToken(t *testing.T) {
 			}
 		}
 	}
-	if operations != 5 {
+	if operations != 17 {
 		t.Errorf("the document has %d operations", operations)
 	}
 	var page struct{ Items []certificate }
 	s.call(t, "GET", certificates, "").read(http.StatusOK, &page)
 	if len(page.Items) != 1 || page.Items[0].Status != "valid" {
 		t.Errorf("something was done: %+v", page.Items)
+	}
+	if got := storetest.CountEntries(t, s.store, audit.EABKeyCreated); got != 1 {
+		t.Errorf("%d EAB keys were made", got)
+	}
+	for _, kind := range []audit.Kind{audit.EABKeyRevoked, audit.GrantCreated, audit.GrantWithdrawn, audit.AccountChanged} {
+		if got := storetest.CountEntries(t, s.store, kind); got != 0 {
+			t.Errorf("something was done: %s", kind)
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ var answers = map[fault.Kind]struct {
 var locations = map[string]string{
 	"csr": "body.csr", "name": "body.csr", "names": "body.csr", "common name": "body.csr",
 	"profile": "body.profile", "reason": "body.reason", "serial": "path.serial",
+	"owner": "body.owner", "label": "body.label", "expires_at": "body.expires_at", "holder": "body",
+	"granted names": "body.names", "grant's reason": "body.reason",
 }
 
 // explain turns an error into a problem document (RFC 9457). The text of an internal error stays in
@@ -106,7 +108,7 @@ func (d *door) notFound(w http.ResponseWriter, r *http.Request) {
 // notAllowed names the methods that a path has (RFC 9110 section 15.5.6).
 func (d *door) notAllowed(router *chi.Mux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			if router.Match(chi.NewRouteContext(), method, r.URL.Path) {
 				w.Header().Add("Allow", method)
 			}

@@ -28,6 +28,12 @@ const (
 	TokenCreated   Kind = "token.created"
 
 	ChallengeFailed Kind = "acme.challenge.failed" // for good
+
+	EABKeyCreated  Kind = "acme.eab_key.created"
+	EABKeyRevoked  Kind = "acme.eab_key.revoked"
+	GrantCreated   Kind = "acme.grant.created"
+	GrantWithdrawn Kind = "acme.grant.withdrawn"
+	GrantUsed      Kind = "acme.grant.used" // for an order
 )
 
 // Entry is one decision.

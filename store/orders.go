@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -66,13 +67,29 @@ func (r *orderRow) update(ctx context.Context, tx tx) error {
 	return changed(n, err, acmeserver.ErrStale)
 }
 
+const orderAndCertificate = `o.id, o.account, o.version, o.doc, o.created_at, o.expires_at, ` + columns
+
 // Order is acmeserver.Store's.
 func (s *Store) Order(ctx context.Context, id string) (acmeserver.Order, error) {
 	wanted := acmeserver.Order{ID: id}
-	return one(ctx, s.engine, "order", scanOrder,
-		`SELECT o.id, o.account, o.version, o.doc, o.created_at, o.expires_at, `+columns+`
+	return one(ctx, s.engine, "order", scanOrder, `SELECT `+orderAndCertificate+`
 		FROM acme_orders o LEFT JOIN certificates c ON c.ref = $2 WHERE o.id = $1`,
 		id, wanted.Ref())
+}
+
+// ListOrders is acmeserver.Store's.
+func (s *Store) ListOrders(
+	ctx context.Context, account string, after *acmeserver.Position, limit int,
+) ([]acmeserver.Order, error) {
+	f := filter{where: []string{"1 = 1"}}
+	if account != "" {
+		f.add(`o.account = %s`, account)
+	}
+	none := acmeserver.Order{}
+	f.args = append(f.args, none.Ref())
+	return list(ctx, s.engine, scanOrder, f.newest(`SELECT `+orderAndCertificate+`
+		FROM acme_orders o LEFT JOIN certificates c ON c.ref = $`+strconv.Itoa(len(f.args))+` || o.id`,
+		"o", after, limit), f.args...)
 }
 
 func scanOrder(s scanner) (o acmeserver.Order, err error) {
@@ -115,12 +132,18 @@ func (s *Store) Orders(
 func (s *Store) CleanOrders(
 	ctx context.Context, before time.Time, limit int,
 ) (int, error) {
-	var done atomic.Int64 // by the run that counts: the last
 	// The second look at expires_at is for an order that another replica prolongs meanwhile.
+	return s.clean(ctx, `DELETE FROM acme_orders WHERE expires_at < $1 AND id IN
+		(SELECT id FROM acme_orders WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`, before, limit)
+}
+
+// clean runs a deletion of at most $2 rows from before $1, and tells how many it deleted.
+func (s *Store) clean(
+	ctx context.Context, deletion string, before time.Time, limit int,
+) (int, error) {
+	var done atomic.Int64 // by the run that counts: the last
 	err := s.engine.update(ctx, func(ctx context.Context, tx tx) error {
-		n, err := tx.exec(ctx, `DELETE FROM acme_orders WHERE expires_at < $1 AND id IN
-			(SELECT id FROM acme_orders WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`,
-			microsUp(before), int64(limit))
+		n, err := tx.exec(ctx, deletion, microsUp(before), int64(limit))
 		done.Store(n)
 		return err
 	})

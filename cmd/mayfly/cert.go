@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -20,8 +19,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"github.com/mattn/go-isatty"
 )
 
 // certCommands talk to a running CA.
@@ -238,11 +235,17 @@ func (cmd *certRevoke) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := cmd.confirm(ctx, api, std); err != nil {
+	path := "/api/v1/certificates/" + url.PathEscape(cmd.Serial)
+	err = confirm(std, cmd.Yes, "revoked", func() (string, error) {
+		var c certificate
+		_, err := api.call(ctx, http.MethodGet, path, nil, &c)
+		return fmt.Sprintf("Revoke %s (%s, %s)? This cannot be undone.", c.Serial,
+			strings.Join(c.Names, ", "), c.Status), err
+	})
+	if err != nil {
 		return err
 	}
-	answer, err := api.call(ctx, http.MethodPost,
-		"/api/v1/certificates/"+url.PathEscape(cmd.Serial)+"/revoke",
+	answer, err := api.call(ctx, http.MethodPost, path+"/revoke",
 		map[string]string{"reason": cmd.Reason}, nil)
 	if err != nil {
 		return err
@@ -251,27 +254,4 @@ func (cmd *certRevoke) Run(ctx context.Context, std streams) error {
 		_, err := fmt.Fprintf(w, "revoked      %s (%s)\n", cmd.Serial, cmd.Reason)
 		return err
 	})
-}
-
-// confirm shows a person at a terminal what is about to end.
-func (cmd *certRevoke) confirm(ctx context.Context, api *client, std streams) error {
-	terminal, ok := std.in.(*os.File)
-	if cmd.Yes || !ok || !isatty.IsTerminal(terminal.Fd()) {
-		return nil
-	}
-	var c certificate
-	path := "/api/v1/certificates/" + url.PathEscape(cmd.Serial)
-	if _, err := api.call(ctx, http.MethodGet, path, nil, &c); err != nil {
-		return err
-	}
-	fmt.Fprintf(std.err, "Revoke %s (%s, %s)? This cannot be undone. [y/N] ", c.Serial,
-		strings.Join(c.Names, ", "), c.Status)
-	answer, err := bufio.NewReader(std.in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("reading the answer: %w", err)
-	}
-	if word := strings.ToLower(strings.TrimSpace(answer)); word != "y" && word != "yes" {
-		return errors.New("nothing was revoked")
-	}
-	return nil
 }

@@ -12,6 +12,8 @@ import (
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the CA. The first start makes everything it needs."`
 	Cert    certCommands   `cmd:"" help:"Issue, list, show and revoke certificates of a running CA."`
+	EAB     eabCommands    `cmd:"" name:"eab" help:"Keys for external account binding of ACME accounts."`
+	ACME    acmeCommands   `cmd:"" name:"acme" help:"See and rule ACME accounts, orders and grants."`
 	Ready   readyCommand   `cmd:"" help:"Ask the server on this machine whether it can issue."`
 	Version versionCommand `cmd:"" help:"Tell which version this is."`
 }

@@ -41,7 +41,7 @@ var arrows = []struct {
 	{"acmeserver", "fault audit identity policy ca acmeserver/internal/attest acmeserver/internal/validate"},
 	{"publish", "fault audit identity policy ca"},
 
-	{"api", "fault audit identity policy identity/signin ca"},
+	{"api", "fault audit identity policy identity/signin ca acmeserver"},
 	{"web", "fault audit identity policy identity/signin ca"},
 	{"store", "fault audit identity policy identity/signin ca acmeserver migrations"},
 	{"store/storetest", "fault audit identity policy identity/signin ca acmeserver store"},

@@ -32,7 +32,8 @@ func (h *house) open() ([]door, []worker, error) {
 	https := http.NewServeMux()
 	https.Handle("/acme/", acme)
 	rest := api.New(api.Config{
-		CA: h.ca, Tokens: h.store, Now: time.Now, Version: programVersion(), Log: h.log,
+		CA: h.ca, ACME: acme.Operator(), Tokens: h.store, Now: time.Now,
+		Version: programVersion(), Log: h.log,
 	})
 	https.Handle("/api/", rest)
 	https.Handle("/openapi.json", rest)
@@ -83,7 +84,8 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(), Own: own,
 			CAA: c.CAA, CAAIdentities: c.CAAIdentities, AttestationRoots: roots,
 		},
-		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService, Now: time.Now, Log: h.log, Metrics: h.registry,
+		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService, Passphrase: h.passphrase,
+		Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
 }
 
