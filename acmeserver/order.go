@@ -82,6 +82,8 @@ type Authorization struct {
 	Challenges []Challenge   `json:"challenges"`
 	// Grant is the id of the grant that made it valid without a challenge; empty if none did.
 	Grant string `json:"grant,omitempty"`
+	// Key is the SHA-256 of the only SubjectPublicKeyInfo that the proof is good for; nil for any.
+	Key []byte `json:"key,omitempty"`
 }
 
 // Challenge is one way to prove an identifier (RFC 8555 section 8).

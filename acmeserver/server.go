@@ -21,6 +21,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mayflyca/mayfly/acmeserver/internal/attest"
 	"github.com/mayflyca/mayfly/acmeserver/internal/validate"
 	"github.com/mayflyca/mayfly/ca"
 	"github.com/mayflyca/mayfly/identity"
@@ -56,6 +57,9 @@ type Validation struct {
 	Own           []netip.AddrPort // our listeners and our database: never dialled
 	CAA           bool             // CAA records are honoured
 	CAAIdentities []string         // our domain names in DNS records; empty for the host of BaseURL
+	// AttestationRoots are PEM certificates of the CAs whose word on devices counts, for
+	// device-attest-01.
+	AttestationRoots []byte
 }
 
 // Server is the door: an http.Handler for everything below /acme/. Safe for concurrent use.
@@ -72,7 +76,8 @@ type Server struct {
 	metrics     *metrics
 	nonces      *nonces
 	validations *validations
-	changing    locks // orders
+	verifier    *attest.Verifier // nil where device-attest-01 is not offered
+	changing    locks            // orders
 	limits      limits
 	directory   directory
 	handler     http.Handler
@@ -107,6 +112,10 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	if c.Store == nil || c.CA == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("acmeserver.Config lacks a Store, CA, Now or Log")
 	}
+	verifier, err := newVerifier(c.Validation)
+	if err != nil {
+		return nil, err
+	}
 	m, err := newMetrics(c.Metrics)
 	if err != nil {
 		return nil, err
@@ -116,7 +125,7 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 		eabRequired: c.EABRequired, terms: c.TermsOfService,
 		secret: &secret{store: c.Store, ca: c.CA}, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
-		changing: locks{held: make(map[string]*lock)},
+		verifier: verifier, changing: locks{held: make(map[string]*lock)},
 	}
 	if s.limits, err = newLimits(c); err != nil {
 		return nil, err

@@ -264,6 +264,7 @@ func (s *Server) keep(
 		c.Trace, c.Error = result.Trace, nil
 		if result.OK {
 			c.Status, c.Validated, a.Status = StatusValid, now.Truncate(time.Second), StatusValid
+			a.Key = result.Key
 			if !result.Until.IsZero() && result.Until.Before(a.Expires) {
 				a.Expires = result.Until
 			}

@@ -55,6 +55,8 @@ type ACME struct {
 	RateLimits     bool
 	// RateLimitOverrides are "limit=key=count/duration" each; the ACME door reads them.
 	RateLimitOverrides []string
+	// AttestationRoots is a file of PEM certificates: whose word on devices counts; "" for nobody's.
+	AttestationRoots string
 }
 
 // Log says how the log is written.

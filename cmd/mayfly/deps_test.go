@@ -38,7 +38,9 @@ var arrows = []struct {
 
 	{"acmeserver/internal/validate", "fault identity"},
 	{"acmeserver/internal/limit", ""},
-	{"acmeserver", "fault audit identity policy ca acmeserver/internal/validate acmeserver/internal/limit"},
+	{"acmeserver/internal/attest", "fault identity"},
+	{"acmeserver", "fault audit identity policy ca acmeserver/internal/validate " +
+		"acmeserver/internal/limit acmeserver/internal/attest"},
 	{"publish", "fault audit identity policy ca"},
 
 	{"api", "fault audit identity policy identity/signin ca acmeserver"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/mayflyca/mayfly/acmeserver"
@@ -68,13 +70,19 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	var roots []byte
+	if slices.Contains(c.Challenges, "device-attest-01") && c.AttestationRoots != "" {
+		if roots, err = os.ReadFile(c.AttestationRoots); err != nil {
+			return nil, fmt.Errorf("reading acme.attestation_roots: %w", err)
+		}
+	}
 	return acmeserver.New(acmeserver.Config{
 		Store: h.store, CA: h.ca, BaseURL: h.url,
 		Validation: acmeserver.Validation{
 			Challenges: c.Challenges, Resolvers: c.Resolvers, ZoneResolvers: c.ZoneResolvers,
 			HTTP01Port: c.HTTP01Port, TLSALPN01Port: c.TLSALPN01Port,
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(), Own: own,
-			CAA: c.CAA, CAAIdentities: c.CAAIdentities,
+			CAA: c.CAA, CAAIdentities: c.CAAIdentities, AttestationRoots: roots,
 		},
 		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService,
 		RateLimits: c.RateLimits, RateLimitOverrides: c.RateLimitOverrides,
