@@ -71,7 +71,7 @@ func (d *door) listPauses(
 type unpauseInput struct {
 	Body struct {
 		Account string `json:"account,omitempty" maxLength:"64" doc:"The account's id."`
-		Name    string `json:"name,omitempty" maxLength:"256" example:"db.internal" doc:"The name, as the list has it."`
+		Name    string `json:"name,omitempty" maxLength:"256" example:"db.internal" doc:"As the list has it."`
 	}
 }
 
