@@ -133,6 +133,12 @@ func (a *attacker) attack(requests int) {
 		}
 		target := a.good[a.r.IntN(len(a.good))]
 		method, url, header := http.MethodPost, target.url, map[string]string{"Content-Type": "application/jose+json"}
+		if a.r.IntN(6) == 0 {
+			method = a.method()
+		}
+		if a.r.IntN(3) == 0 {
+			url = baseURL + a.path(strings.TrimPrefix(url, baseURL))
+		}
 		var body []byte
 		switch a.r.IntN(4) {
 		case 0: // noise
@@ -141,9 +147,6 @@ func (a *attacker) attack(requests int) {
 			body = a.damaged(a.c.signed(url, text(target.payload)))
 		default: // a good signature under nonsense
 			body = a.signed(url, target.payload)
-		}
-		if a.r.IntN(4) == 0 {
-			method, url = a.method(), a.url(url)
 		}
 		for range a.r.IntN(3) {
 			header[a.pick("Content-Type", "Accept", "Content-Length", "Expect", "X-Forwarded-For", "Host", "Range",
@@ -301,9 +304,8 @@ func (a *attacker) method() string {
 	return a.pick("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "POST", "TRACE", "", "é", "post")
 }
 
-func (a *attacker) url(url string) string {
-	path := strings.TrimPrefix(url, baseURL)
-	switch a.r.IntN(5) {
+func (a *attacker) path(path string) string {
+	switch a.r.IntN(6) {
 	case 0:
 		return "/acme/" + string(a.bytes(12))
 	case 1:
@@ -312,6 +314,10 @@ func (a *attacker) url(url string) string {
 		return string(a.damaged([]byte(path)))
 	case 3:
 		return path + "?" + string(a.bytes(20))
+	case 4:
+		parts := strings.Split(path, "/")
+		parts[a.r.IntN(len(parts))] = a.pick("\x00", "\u2028", "A", strings.Repeat("A", 26), "../..", "%2f", "00", "-0")
+		return strings.Join(parts, "/")
 	}
 	return strings.ToUpper(path)
 }

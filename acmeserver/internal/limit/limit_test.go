@@ -81,10 +81,13 @@ func TestEnough(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	const capacity = 100
 	l := limit.New(limit.Rate{Count: 10, Per: time.Hour}, nil, capacity)
-	for range 10 {
-		l.Take("looping", noon)
-	}
+	l.Take("looping", noon)
 	for i := range 10_000 {
+		if i == capacity/2 {
+			for range 9 {
+				l.Take("looping", noon)
+			}
+		}
 		l.Take(fmt.Sprint("stranger ", i), noon)
 		if l.Len() > capacity {
 			t.Fatalf("%d buckets are kept", l.Len())
