@@ -1,6 +1,7 @@
 package acmeserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -44,16 +45,22 @@ func (s *secret) open(ctx context.Context) ([]byte, error) {
 	if len(s.passphrase) == 0 {
 		return nil, errors.New("acmeserver.Config lacks a Passphrase")
 	}
-	sealed, err := s.store.SealedSecret(ctx)
+	kept, err := s.store.SealedSecret(ctx)
 	if fault.Is(err, fault.NotFound) {
-		if sealed, err = seal(s.passphrase); err == nil {
-			sealed, err = s.store.KeepSealedSecret(ctx, sealed)
+		var fresh, sealed []byte
+		if fresh, sealed, err = newSecret(s.passphrase); err != nil {
+			return nil, err
+		}
+		kept, err = s.store.KeepSealedSecret(ctx, sealed)
+		if err == nil && bytes.Equal(kept, sealed) {
+			s.opened = fresh
+			return s.opened, nil
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.opened, err = unseal(s.passphrase, sealed)
+	s.opened, err = unseal(s.passphrase, kept)
 	return s.opened, err
 }
 
@@ -69,16 +76,16 @@ func sealer(passphrase, salt []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// seal makes a secret: salt, nonce, ciphertext and tag.
-func seal(passphrase []byte) ([]byte, error) {
+// newSecret draws a secret, and seals it: salt, nonce, ciphertext and tag.
+func newSecret(passphrase []byte) (fresh, sealed []byte, err error) {
 	fresh, salt := make([]byte, secretOctets), make([]byte, saltOctets)
 	rand.Read(fresh)
 	rand.Read(salt)
 	aead, err := sealer(passphrase, salt)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return aead.Seal(slices.Clone(salt), nil, fresh, nil), nil
+	return fresh, aead.Seal(slices.Clone(salt), nil, fresh, nil), nil
 }
 
 func unseal(passphrase, sealed []byte) ([]byte, error) {
