@@ -30,6 +30,8 @@ func newAuthorization(name identity.Name, expires time.Time) Authorization {
 		types = []string{dns01} // who answers at one name below does not speak for all (never #17)
 	case name.Type == identity.IP: // RFC 8738 section 7
 		types = []string{http01, tlsALPN01}
+	case name.Type == identity.PermanentIdentifier:
+		types = []string{deviceAttest01}
 	}
 	for _, t := range types {
 		a.Challenges = append(a.Challenges, Challenge{Type: t, Token: newToken(), Status: StatusPending})
@@ -119,10 +121,12 @@ func (s *Server) challenge(ctx context.Context, r *request) (*answer, error) {
 		return nil, notFound("challenge")
 	}
 	if !r.isGet() {
-		if err := r.decode(&struct{}{}); err != nil {
-			return nil, err
+		if kind == deviceAttest01 {
+			o, err = s.attest(ctx, r, o, index)
+		} else if err = r.decode(&struct{}{}); err == nil {
+			o, err = s.accept(ctx, r.account, o, index, kind)
 		}
-		if o, err = s.accept(ctx, r.account, o, index, kind); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -38,8 +38,17 @@ func (s *Server) finalize(ctx context.Context, r *request) (*answer, error) {
 	if read, err := x509.ParseCertificateRequest(csr); err == nil && r.key.is(read.PublicKey) {
 		return nil, refuse(badCSR, "csr: it names the account's key; make the certificate a key of its own")
 	}
+	if err := o.checkKey(csr); err != nil {
+		return nil, err
+	}
+	if o.Certificate == nil {
+		if err := s.take(certificatesPerNameSet, nameSetKey(o.names())); err != nil {
+			return nil, err
+		}
+	}
 	o.Certificate, err = s.ca.Issue(ctx, ca.Request{
 		Ref: o.Ref(), Caller: r.account.caller(o.names()), Profile: o.Profile, CSR: csr,
+		Names: o.devices(),
 	})
 	switch {
 	case fault.Is(err, fault.NotReady):

@@ -33,7 +33,7 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 	if isTime(p.NotBefore) || isTime(p.NotAfter) {
 		return nil, refuse(malformed, "notBefore and notAfter cannot be chosen here: the profile sets them")
 	}
-	names, err := readIdentifiers(p.Identifiers)
+	names, err := s.readIdentifiers(p.Identifiers)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,9 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 		if predecessor, err = s.predecessor(ctx, r.account, names, p.Replaces); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.mayOrder(ctx, r.account, names); err != nil {
+		return nil, err
 	}
 	now := s.now().UTC().Truncate(time.Microsecond)
 	o := Order{
@@ -73,7 +76,7 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 func isTime(text string) bool { return text != "" && !strings.HasPrefix(text, "0001-01-01T00:00:00") }
 
 // readIdentifiers reads the names, each once. Every one is looked at, and told what is wrong with it.
-func readIdentifiers(identifiers []identity.Name) ([]identity.Name, error) {
+func (s *Server) readIdentifiers(identifiers []identity.Name) ([]identity.Name, error) {
 	if len(identifiers) == 0 || len(identifiers) > maxIdentifiers {
 		return nil, refuse(malformed, "identifiers: there are %d; an order has 1 to %d", len(identifiers),
 			maxIdentifiers)
@@ -81,9 +84,9 @@ func readIdentifiers(identifiers []identity.Name) ([]identity.Name, error) {
 	var names []identity.Name
 	var problems []Problem
 	for i, given := range identifiers {
-		if given.Type != identity.DNS && given.Type != identity.IP {
+		if types := s.identifierTypes(); !slices.Contains(types, given.Type) {
 			problems = append(problems, refuse(unsupportedIdentifier,
-				"the type %.20q is not supported; take dns or ip", given.Type).about(identifiers[i]))
+				"the type %.20q is not supported; take one of %s", given.Type, types).about(identifiers[i]))
 			continue
 		}
 		name, err := identity.ParseName(given.Type, given.Value)

@@ -34,6 +34,9 @@ type Account struct {
 	Contact    []string  `json:"contact,omitempty"`
 	Agreed     bool      `json:"agreed,omitempty"` // to the terms of service
 	CreatedAt  time.Time `json:"-"`
+	// Failing tells that the last validation of some name failed: there is a Streak. The store reads
+	// it with the account and never writes it.
+	Failing bool `json:"-"`
 
 	// Owner and EABKey are those of its external account binding, and never change; empty if it has
 	// none. Binding is what the client sent (RFC 8555 section 7.3.4).
@@ -79,6 +82,8 @@ type Authorization struct {
 	Challenges []Challenge   `json:"challenges"`
 	// Grant is the id of the grant that made it valid without a challenge; empty if none did.
 	Grant string `json:"grant,omitempty"`
+	// Key is the SHA-256 of the only SubjectPublicKeyInfo that the proof is good for; nil for any.
+	Key []byte `json:"key,omitempty"`
 }
 
 // Challenge is one way to prove an identifier (RFC 8555 section 8).

@@ -14,11 +14,13 @@ import (
 const typePrefix = "urn:ietf:params:acme:error:"
 
 // The problem types we use: RFC 8555 section 6.7, invalidProfile of draft-ietf-acme-profiles,
-// alreadyReplaced of RFC 9773 section 7.4. Those of a failed challenge come from package validate.
+// alreadyReplaced of RFC 9773 section 7.4, badAttestationStatement of draft-ietf-acme-device-attest.
+// Those of a failed challenge come from package validate.
 const (
 	accountDoesNotExist     = "accountDoesNotExist"
 	alreadyReplaced         = "alreadyReplaced"
 	alreadyRevoked          = "alreadyRevoked"
+	badAttestationStatement = "badAttestationStatement"
 	badCSR                  = "badCSR"
 	badNonce                = "badNonce"
 	badPublicKey            = "badPublicKey"

@@ -12,7 +12,7 @@ import (
 func (s *Server) profile(wish string, names []identity.Name) (string, error) {
 	profiles := s.ca.Profiles()
 	if wish == "" {
-		return profiles[0].Name, nil
+		return defaultProfile(profiles, names), nil
 	}
 	known := make([]string, len(profiles))
 	for i, p := range profiles {

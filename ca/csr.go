@@ -9,6 +9,7 @@ import (
 
 	"github.com/mayflyca/mayfly/fault"
 	"github.com/mayflyca/mayfly/identity"
+	"github.com/mayflyca/mayfly/policy"
 )
 
 // MaxCSR bounds a certificate signing request in DER: 100 of the longest names under an RSA-4096
@@ -40,9 +41,10 @@ var proofs = []x509.SignatureAlgorithm{
 	x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512, x509.PureEd25519,
 }
 
-// readCSR reads a PKCS#10 request (RFC 2986) in DER. Of the subject it takes the common name, of the
-// extensions the names; key usages are the profile's affair. Errors are fault.Invalid.
-func readCSR(der []byte) (*requested, error) {
+// readCSR reads a PKCS#10 request (RFC 2986) in DER for a certificate that will also hold the given
+// names. Of the subject it takes the common name, of the extensions the names; key usages are the
+// profile's affair. Errors are fault.Invalid.
+func readCSR(der []byte, names []identity.Name) (*requested, error) {
 	if len(der) == 0 {
 		return nil, fault.Field("csr", "is missing")
 	}
@@ -67,7 +69,7 @@ func readCSR(der []byte) (*requested, error) {
 	if err := csr.CheckSignature(); err != nil {
 		return nil, fault.Field("csr", "is not signed by the key that it names")
 	}
-	r := &requested{publicKey: csr.PublicKey}
+	r := &requested{names: slices.Clone(names), publicKey: csr.PublicKey}
 	if err := r.readExtensions(csr); err != nil {
 		return nil, err
 	}
@@ -111,7 +113,8 @@ func (r *requested) add(name identity.Name) {
 	}
 }
 
-// readCommonName takes the common name as one more name, as clients older than RFC 6125 mean it.
+// readCommonName takes the common name as one more name, as clients older than RFC 6125 mean it,
+// unless it repeats a permanent identifier, as devices put it there.
 func (r *requested) readCommonName(csr *x509.CertificateRequest) error {
 	var text string
 	for _, attribute := range csr.Subject.Names {
@@ -130,6 +133,10 @@ func (r *requested) readCommonName(csr *x509.CertificateRequest) error {
 	if text == "" {
 		return nil
 	}
+	if slices.Contains(r.names, identity.Name{Type: identity.PermanentIdentifier, Value: text}) {
+		r.commonName = text
+		return nil
+	}
 	kind := identity.DNS
 	if _, err := netip.ParseAddr(text); err == nil {
 		kind = identity.IP
@@ -142,4 +149,23 @@ func (r *requested) readCommonName(csr *x509.CertificateRequest) error {
 	r.add(name)
 	r.commonName = name.Value
 	return nil
+}
+
+// addCommonName gives a certificate that would have none and holds permanent identifiers only the
+// first that fits. An empty subject makes the names critical (RFC 5280 section 4.1.2.6), and who
+// reads no otherName, as Go's TLS servers do not, must then refuse the certificate.
+func (r *requested) addCommonName() {
+	if r.commonName != "" {
+		return
+	}
+	var first string
+	for _, name := range r.names {
+		if name.Type != identity.PermanentIdentifier {
+			return
+		}
+		if first == "" && len(name.Value) <= policy.MaxCommonName {
+			first = name.Value
+		}
+	}
+	r.commonName = first
 }

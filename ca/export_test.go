@@ -4,9 +4,15 @@ import "crypto"
 
 // ReadCSR is the parser, for fuzzing.
 func ReadCSR(der []byte) error {
-	_, err := readCSR(der)
+	_, err := readCSR(der, nil)
 	return err
 }
+
+// The subjectAltName's value, both ways.
+var (
+	ReadNames  = readNames
+	WriteNames = writeNames
+)
 
 // Look is what Run does every few seconds.
 var (

@@ -19,7 +19,7 @@ type Request struct {
 	Caller  identity.Caller
 	Profile string // "" for the default
 	CSR     []byte // PKCS#10, DER; nil only for Check
-	// Names replaces the CSR's for Check, which has none yet.
+	// Names are for the certificate beside the CSR's; they are all that a Check without a CSR has.
 	Names []identity.Name
 }
 

@@ -40,10 +40,11 @@ func (c *CA) decide(req Request) (d decided, err error) {
 	}
 	asked := &requested{names: req.Names, publicKey: c.anyKey.Public()}
 	if req.CSR != nil {
-		if asked, err = readCSR(req.CSR); err != nil {
+		if asked, err = readCSR(req.CSR, req.Names); err != nil {
 			return d, err
 		}
 	}
+	asked.addCommonName()
 	begin := now.Add(-d.profile.Backdate).Truncate(time.Second)
 	d.content = policy.Content{
 		CommonName: asked.commonName, Names: asked.names, PublicKey: asked.publicKey,

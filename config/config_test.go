@@ -70,6 +70,7 @@ publish:
 metrics: {listen: "127.0.0.1:9"}
 acme:
   challenges: [dns-01, dns-persist-01, dns-01]
+  attestation_roots: /etc/mayfly/attestation-roots.pem
   resolver: [10.0.0.53:53, "[fd00::53]:53"]
   zone_resolvers:
     - corp.example=10.1.0.53:53
@@ -82,6 +83,9 @@ acme:
   eab_required: true
   terms_of_service: https://wiki.example.internal/ca?id=7
   rate_limits: off
+  rate_limit_overrides:
+    - orders_per_account=*=50000/1h
+    - requests_per_address=10.1.2.3=9/1s
   validation_networks:
     allow:
       - 127.0.0.0/8
@@ -102,8 +106,9 @@ log:
 		Publish:        config.Publish{Listen: ":80", ExternalURL: "http://pki.example.internal"},
 		Metrics:        config.Metrics{Listen: "127.0.0.1:9"},
 		ACME: config.ACME{
-			Challenges: []string{"dns-01", "dns-persist-01"},
-			Resolvers:  []string{"10.0.0.53:53", "[fd00::53]:53"},
+			Challenges:       []string{"dns-01", "dns-persist-01"},
+			AttestationRoots: "/etc/mayfly/attestation-roots.pem",
+			Resolvers:        []string{"10.0.0.53:53", "[fd00::53]:53"},
 			ZoneResolvers: map[string][]string{
 				"corp.example":    {"10.1.0.53:53", "10.1.0.54:53"},
 				"eu.corp.example": {"[fd00:1::53]:53"},
@@ -111,6 +116,9 @@ log:
 			CAA: true, CAAIdentities: []string{"ca.example.internal"}, HTTP01Port: 8080,
 			TLSALPN01Port: 8443, EABRequired: true,
 			TermsOfService: "https://wiki.example.internal/ca?id=7",
+			RateLimitOverrides: []string{
+				"orders_per_account=*=50000/1h", "requests_per_address=10.1.2.3=9/1s",
+			},
 			AllowNetworks: []netip.Prefix{
 				netip.MustParsePrefix("127.0.0.0/8"),
 				netip.MustParsePrefix("::1/128"),
@@ -149,6 +157,7 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 		"MAYFLY_DATABASE_URL=postgresql://h/d", "MAYFLY_ADMIN_TOKEN_FILE=t",
 		"MAYFLY_PUBLISH_LISTEN=:2", "MAYFLY_PUBLISH_EXTERNAL_URL=http://b", "MAYFLY_METRICS_LISTEN=:3",
 		"MAYFLY_ACME_CHALLENGES=dns-account-01,device-attest-01", "MAYFLY_ACME_CAA=on",
+		"MAYFLY_ACME_ATTESTATION_ROOTS=r.pem",
 		"MAYFLY_ACME_CAA_IDENTITIES=a.example, b.example",
 		"MAYFLY_ACME_ZONE_RESOLVERS=corp.example=3.3.3.3:53, other=4.4.4.4:53",
 		"MAYFLY_ACME_RESOLVER=1.1.1.1:53, 2.2.2.2:53", "MAYFLY_ACME_HTTP01_PORT=4",
@@ -167,8 +176,9 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 		AdminTokenFile: "t", Publish: config.Publish{Listen: ":2", ExternalURL: "http://b"},
 		Metrics: config.Metrics{Listen: ":3"},
 		ACME: config.ACME{
-			Challenges: []string{"dns-account-01", "device-attest-01"},
-			Resolvers:  []string{"1.1.1.1:53", "2.2.2.2:53"},
+			Challenges:       []string{"dns-account-01", "device-attest-01"},
+			AttestationRoots: "r.pem",
+			Resolvers:        []string{"1.1.1.1:53", "2.2.2.2:53"},
 			ZoneResolvers: map[string][]string{
 				"corp.example": {"3.3.3.3:53"}, "other": {"4.4.4.4:53"},
 			},
@@ -219,6 +229,7 @@ func TestMistakesInTheFile(t *testing.T) {
 		"resolver":        {"acme: {resolver: 10.0.0.53}\n", `has "10.0.0.53": write each DNS server as host:port`},
 		"challenges":      {"acme: {challenges: [dns-01, dns-02]}\n", `acme.challenges is "dns-02": write http-01 or dns-01`},
 		"no challenge":    {"acme: {challenges: \"\"}\n", `acme.challenges is "": write http-01`},
+		"empty roots":     {"acme: {attestation_roots: \"\"}\n", "acme.attestation_roots is empty"},
 		"zone":            {"acme: {zone_resolvers: [a=b]}\n", `acme.zone_resolvers has "a=b": write each zone's`},
 		"no zone":         {"acme: {zone_resolvers: 10.0.0.53:53}\n", `has "10.0.0.53:53": write each zone's`},
 		"CAA":             {"acme: {caa: true}\n", `acme.caa is "true": write on or off`},

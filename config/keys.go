@@ -52,6 +52,9 @@ func keys() []key {
 			return setChoices(&c.ACME.Challenges, s, "http-01", "dns-01", "tls-alpn-01",
 				"dns-account-01", "dns-persist-01", "device-attest-01")
 		}},
+		{"acme.attestation_roots", false, func(c *Config, s string) error {
+			return setText(&c.ACME.AttestationRoots, s)
+		}},
 		{"acme.resolver", true, func(c *Config, s string) error { return setResolvers(c, s) }},
 		{"acme.zone_resolvers", true, func(c *Config, s string) error { return setZoneResolvers(c, s) }},
 		{"acme.caa", false, func(c *Config, s string) error {
@@ -78,6 +81,12 @@ func keys() []key {
 		}},
 		{"acme.rate_limits", false, func(c *Config, s string) error {
 			return setBool(&c.ACME.RateLimits, s, "on", "off")
+		}},
+		{"acme.rate_limit_overrides", true, func(c *Config, s string) error {
+			for part := range strings.SplitSeq(s, ",") {
+				c.ACME.RateLimitOverrides = append(c.ACME.RateLimitOverrides, strings.TrimSpace(part))
+			}
+			return nil
 		}},
 		{"log.format", false, func(c *Config, s string) error {
 			return setChoice(&c.Log.Format, s, "text", "json")

@@ -3,7 +3,7 @@ package identity
 import "strings"
 
 // NameType is the kind of a Name, spelled as ACME identifier types are where they exist (RFC 8555
-// section 9.7.7, RFC 8738).
+// section 9.7.7, RFC 8738, draft-ietf-acme-device-attest).
 type NameType string
 
 // The types of name.
@@ -12,6 +12,9 @@ const (
 	IP    NameType = "ip"
 	URI   NameType = "uri"
 	Email NameType = "email"
+	// PermanentIdentifier is what a maker calls one device for all its life, as a serial number
+	// (RFC 4043). Nobody says here who assigned it.
+	PermanentIdentifier NameType = "permanent-identifier"
 )
 
 // Name is one subject alternative name in canonical form: what ParseName returns. Names compare

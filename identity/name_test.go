@@ -40,6 +40,11 @@ var accepted = []struct {
 	{identity.URI, "https://10.0.0.1/", ""},
 	{identity.Email, "Ada.Lovelace+x@Example.Internal", "Ada.Lovelace+x@example.internal"},
 	{identity.Email, "root@localhost", ""},
+	{identity.PermanentIdentifier, "C02XK1ZZJG5J", ""},
+	{identity.PermanentIdentifier, "00008110-001A2B3C4D5E6F7a", ""},
+	{identity.PermanentIdentifier, "VMware-56 4d 8a 01", ""},
+	{identity.PermanentIdentifier, "urn:ek:sha256:RAzbOveN1Y45fYubuTxu5jOXWtOK1HbfZ7yHjBuWlyE=", ""},
+	{identity.PermanentIdentifier, strings.Repeat("7", 128), ""},
 }
 
 var refused = []struct {
@@ -116,6 +121,19 @@ var refused = []struct {
 	{identity.Email, "a@", "is empty"},
 	{identity.Email, "a@[10.0.0.1]", "other than letters"},
 	{identity.Email, "a@bücher.internal", "xn--bcher-kva"},
+	{identity.PermanentIdentifier, "", "is empty"},
+	{identity.PermanentIdentifier, " ", "starts or ends with a space"},
+	{identity.PermanentIdentifier, " A1", "starts or ends with a space"},
+	{identity.PermanentIdentifier, "A1 ", "starts or ends with a space"},
+	{identity.PermanentIdentifier, "A1/1.2.3", "assigner"},
+	{identity.PermanentIdentifier, "A\x001", "other than ASCII letters"},
+	{identity.PermanentIdentifier, "A\n1", "other than ASCII letters"},
+	{identity.PermanentIdentifier, "A\x7f1", "other than ASCII letters"},
+	{identity.PermanentIdentifier, "é1", "other than ASCII letters"},
+	{identity.PermanentIdentifier, "a\xff", "other than ASCII letters"},
+	{identity.PermanentIdentifier, "a&lt;", "other than ASCII letters"},
+	{identity.PermanentIdentifier, "*", "other than ASCII letters"},
+	{identity.PermanentIdentifier, strings.Repeat("7", 129), "128 octets"},
 	{"dirName", "x", "not a type of name"},
 	{"", "x", "not a type of name"},
 }
@@ -185,7 +203,7 @@ func checkCanonical(t interface{ Errorf(string, ...any) }, kind identity.NameTyp
 		t.Errorf("%s %q: canonical %q parses to %q, %v", kind, text, n.Value, again.Value, err)
 	}
 	for _, r := range n.Value {
-		if r <= ' ' || r > '~' {
+		if r < ' ' || r > '~' || r == ' ' && kind != identity.PermanentIdentifier {
 			t.Errorf("%s %q: %q has %q", kind, text, n.Value, r)
 		}
 	}
@@ -204,6 +222,10 @@ func checkCanonical(t interface{ Errorf(string, ...any) }, kind identity.NameTyp
 	case identity.URI:
 		if u, err := url.Parse(n.Value); err != nil || u.String() != n.Value || !u.IsAbs() || len(n.Value) > 2048 {
 			t.Errorf("%q is no canonical URI", n.Value)
+		}
+	case identity.PermanentIdentifier:
+		if n.Value != text || len(text) > 128 || strings.TrimSpace(text) != text {
+			t.Errorf("%q became %q", text, n.Value)
 		}
 	case identity.Email:
 		if len(n.Value) > 254 || strings.Count(n.Value, "@") != 1 {

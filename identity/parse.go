@@ -12,13 +12,14 @@ import (
 )
 
 // Lengths in octets: DNS names and labels by RFC 1035 section 2.3.4, mailboxes by RFC 5321 section
-// 4.5.3.1; the one for URIs is ours.
+// 4.5.3.1; those for URIs and permanent identifiers are ours.
 const (
 	maxDNS       = 253
 	maxLabel     = 63
 	maxURI       = 2048
 	maxMailbox   = 254
 	maxLocalPart = 64
+	maxPermanent = 128
 )
 
 // ParseName reads text as a name of type t and gives its canonical form, so that two spellings of
@@ -32,6 +33,8 @@ const (
 //   - uri: absolute, ASCII, with a fully qualified host or an opaque part (RFC 5280 section 4.2.1.6),
 //     no user.
 //   - email: local@domain with an unquoted local part, whose case is kept (RFC 5321 section 4.1.2).
+//   - permanent-identifier: as it is, to the octet (draft-ietf-acme-device-attest section 3): up to
+//     128 ASCII letters, digits, spaces between others, and a few marks; no assigner.
 func ParseName(t NameType, text string) (Name, error) {
 	var value, problem string
 	switch t {
@@ -43,8 +46,11 @@ func ParseName(t NameType, text string) (Name, error) {
 		value, problem = parseURI(text)
 	case Email:
 		value, problem = parseEmail(text)
+	case PermanentIdentifier:
+		value, problem = text, permanentProblem(text)
 	default:
-		return Name{}, fault.Field("name", "%.20q is not a type of name; take dns, ip, uri or email", t)
+		return Name{}, fault.Field("name", "%.20q is not a type of name; take dns, ip, uri, email or "+
+			"permanent-identifier", t)
 	}
 	if problem != "" {
 		return Name{}, fault.Field("name", "%.100q %s", text, problem)
@@ -225,6 +231,30 @@ func parseEmail(text string) (value, problem string) {
 	}
 	domain, problem = parseDNS(domain)
 	return local + "@" + domain, problem
+}
+
+// permanentMarks are what a permanent identifier may have beside letters, digits and spaces. "/"
+// would begin an assigner; the others that are missing mean something to some reader of a common
+// name.
+const permanentMarks = "-._:+=,@#()'"
+
+// permanentProblem tells what is wrong with a permanent identifier.
+func permanentProblem(text string) string {
+	switch {
+	case text == "":
+		return "is empty"
+	case len(text) > maxPermanent:
+		return "is longer than 128 octets"
+	case strings.Contains(text, "/"):
+		return "has a \"/\"; identifiers with an assigner behind it are not supported"
+	case strings.ContainsFunc(text, func(r rune) bool {
+		return !isLetterOrDigit(r) && r != ' ' && !strings.ContainsRune(permanentMarks, r)
+	}):
+		return "has a character other than ASCII letters, digits, spaces and " + permanentMarks
+	case strings.TrimSpace(text) != text:
+		return "starts or ends with a space"
+	}
+	return ""
 }
 
 func isASCII(text string) bool {

@@ -18,8 +18,8 @@ type Content struct {
 	NotAfter   time.Time // inclusive (RFC 5280 section 4.1.2.5)
 }
 
-// maxCommonName is ub-common-name of RFC 5280 appendix A.1.
-const maxCommonName = 64
+// MaxCommonName is ub-common-name of RFC 5280 appendix A.1, in octets.
+const MaxCommonName = 64
 
 // Decide tells whether who may have a certificate with content c under profile p: nil, or an error
 // whose sentence explains itself. What is malformed is fault.Invalid and names the field; what is
@@ -74,7 +74,7 @@ func checkCommonName(c Content) error {
 	if c.CommonName == "" {
 		return nil
 	}
-	if len(c.CommonName) > maxCommonName {
+	if len(c.CommonName) > MaxCommonName {
 		return fault.Field("common name", "%.100q is longer than 64 octets; leave it empty, the "+
 			"subject alternative names are what counts", c.CommonName)
 	}

@@ -42,11 +42,11 @@ func Builtin() []Profile {
 		},
 		{
 			Name:        "client",
-			Description: "A day for a TLS client: a machine, a workload (URI) or a person (email).",
+			Description: "A day for a TLS client: a machine, a device, a workload (URI) or a person (email).",
 			Lifetime:    day, Backdate: backdate, MaxNames: maxNames,
 			ExtKeyUsage: []x509.ExtKeyUsage{client},
 			NameTypes: []identity.NameType{
-				identity.DNS, identity.IP, identity.URI, identity.Email,
+				identity.DNS, identity.IP, identity.URI, identity.Email, identity.PermanentIdentifier,
 			},
 		},
 		{

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/mayflyca/mayfly/acmeserver"
@@ -62,11 +64,17 @@ func (h *house) open() ([]door, []worker, error) {
 func (h *house) openACME() (*acmeserver.Server, error) {
 	c := h.config.ACME
 	if !c.RateLimits {
-		h.log.Warn("rate limits are off (acme.rate_limits)")
+		h.log.Warn("rate limits and pausing are off (acme.rate_limits)")
 	}
 	own, err := h.ownAddresses(context.Background())
 	if err != nil {
 		return nil, err
+	}
+	var roots []byte
+	if slices.Contains(c.Challenges, "device-attest-01") && c.AttestationRoots != "" {
+		if roots, err = os.ReadFile(c.AttestationRoots); err != nil {
+			return nil, fmt.Errorf("reading acme.attestation_roots: %w", err)
+		}
 	}
 	return acmeserver.New(acmeserver.Config{
 		Store: h.store, CA: h.ca, BaseURL: h.url,
@@ -74,9 +82,10 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Challenges: c.Challenges, Resolvers: c.Resolvers, ZoneResolvers: c.ZoneResolvers,
 			HTTP01Port: c.HTTP01Port, TLSALPN01Port: c.TLSALPN01Port,
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(), Own: own,
-			CAA: c.CAA, CAAIdentities: c.CAAIdentities,
+			CAA: c.CAA, CAAIdentities: c.CAAIdentities, AttestationRoots: roots,
 		},
-		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService, Passphrase: h.passphrase,
+		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService,
+		RateLimits: c.RateLimits, RateLimitOverrides: c.RateLimitOverrides,
 		Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
 }

@@ -133,6 +133,16 @@ func TestStartErrors(t *testing.T) {
 		"key file is missing": {func(t *testing.T, s *server) {
 			os.Remove(issuingKey(t, s))
 		}, "is missing: bring it back from a backup", 0},
+		"attestations without roots": {func(_ *testing.T, s *server) {
+			s.env = append(s.env, "MAYFLY_ACME_RATE_LIMITS=on", "MAYFLY_ACME_CHALLENGES=device-attest-01")
+		}, "device-attest-01 in acme.challenges needs acme.attestation_roots", 0},
+		"attestation roots are nowhere": {func(_ *testing.T, s *server) {
+			s.env = append(s.env, "MAYFLY_ACME_RATE_LIMITS=on", "MAYFLY_ACME_CHALLENGES=device-attest-01", "MAYFLY_ACME_ATTESTATION_ROOTS=nowhere")
+		}, "reading acme.attestation_roots: open nowhere: no such file", 0},
+		"attestation roots are none": {func(t *testing.T, s *server) {
+			replace(t, filepath.Join(s.dir, "roots.pem"), "none\n")
+			s.env = append(s.env, "MAYFLY_ACME_RATE_LIMITS=on", "MAYFLY_ACME_CHALLENGES=device-attest-01", "MAYFLY_ACME_ATTESTATION_ROOTS=roots.pem")
+		}, "there is no PEM certificate in them", 0},
 		"port is taken": {func(t *testing.T, s *server) {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {

@@ -42,6 +42,9 @@ type Result struct {
 	ProblemType string
 	Detail      string   // one sentence that tells the operator of the responder what to mend
 	Trace       []string // what was resolved, dialled and received, a line each, bounded
+	// Key is the SHA-256 of the only SubjectPublicKeyInfo that the proof is good for; nil for any. None
+	// of a Validator's is bound to a key.
+	Key []byte
 	// Until is when the proof ends, because its owner said so (dns-persist-01): neither an
 	// authorization nor an issuance may rely on it later. Zero means that it doesn't end.
 	Until time.Time

@@ -83,6 +83,7 @@ var everyType = []identity.Name{
 	{Type: identity.IP, Value: "10.1.2.3"},
 	{Type: identity.URI, Value: "urn:a:b"},
 	{Type: identity.Email, Value: "ann@example.internal"},
+	{Type: identity.PermanentIdentifier, Value: "VMware-56 4d_8a (01), #7"},
 }
 
 // TestContentLints shows which of all lints look at content, by changing it in every way we know,
@@ -100,6 +101,7 @@ func TestContentLints(t *testing.T) {
 		{"P-256", "", today},
 		{"P-256", "*.example.internal", today}, // a UTF8String
 		{"RSA-2048", "10.1.2.3", today},        // a PrintableString
+		{"P-256", "VMware-56 4d_8a (01), #7", today},
 		{"RSA-2048", "", time.Date(2060, 11, 24, 12, 0, 0, 0, time.UTC)},
 	}
 	for _, b := range bases {

@@ -219,6 +219,8 @@ var nameTypes = map[asn1.Tag]identity.NameType{
 	asn1.Tag(2).ContextSpecific(): identity.DNS,
 	asn1.Tag(6).ContextSpecific(): identity.URI,
 	asn1.Tag(7).ContextSpecific(): identity.IP,
+	// An otherName, of the one kind that readPermanentIdentifier knows.
+	asn1.Tag(0).ContextSpecific().Constructed(): identity.PermanentIdentifier,
 }
 
 func (d *draft) readNames(value cryptobyte.String) error {
@@ -226,7 +228,7 @@ func (d *draft) readNames(value cryptobyte.String) error {
 	if !value.ReadASN1(&list, asn1.SEQUENCE) || !value.Empty() {
 		return errors.New("it is not a list of names")
 	}
-	var types [4]byte
+	var types [5]byte
 	for !list.Empty() {
 		var octets cryptobyte.String
 		var tag asn1.Tag
@@ -248,6 +250,12 @@ func (d *draft) readNames(value cryptobyte.String) error {
 			types[2] = 1
 		case identity.Email:
 			types[3] = 1
+		case identity.PermanentIdentifier:
+			types[4] = 1
+			var ok bool
+			if name.Value, ok = readPermanentIdentifier(octets); !ok {
+				return errors.New("an otherName is not one permanent identifier")
+			}
 		default:
 			return fmt.Errorf("there is a name with ASN.1 tag %#x", byte(tag))
 		}
@@ -255,4 +263,19 @@ func (d *draft) readNames(value cryptobyte.String) error {
 	}
 	d.fix(types[:])
 	return nil
+}
+
+var permanentIdentifier = encoding_asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 3}
+
+// readPermanentIdentifier reads an otherName with a PermanentIdentifier (RFC 4043 section 2) that
+// has an identifierValue and nothing else.
+func readPermanentIdentifier(otherName cryptobyte.String) (string, bool) {
+	var oid encoding_asn1.ObjectIdentifier
+	var explicit, identifier, value cryptobyte.String
+	ok := otherName.ReadASN1ObjectIdentifier(&oid) && oid.Equal(permanentIdentifier) &&
+		otherName.ReadASN1(&explicit, asn1.Tag(0).ContextSpecific().Constructed()) &&
+		otherName.Empty() &&
+		explicit.ReadASN1(&identifier, asn1.SEQUENCE) && explicit.Empty() &&
+		identifier.ReadASN1(&value, asn1.UTF8String) && identifier.Empty()
+	return string(value), ok
 }

@@ -164,8 +164,21 @@ func names(t testing.TB, list ...identity.Name) []byte {
 			}
 		}
 		raw[i] = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tags[n.Type], Bytes: octets}
+		if n.Type == identity.PermanentIdentifier {
+			raw[i].IsCompound = true
+			raw[i].Bytes = otherName(t, permanentIdentifier, []asn1.RawValue{{Tag: asn1.TagUTF8String, Bytes: octets}})
+		}
 	}
 	return marshal(t, raw)
+}
+
+var permanentIdentifier = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 3}
+
+// otherName is the inside of one (RFC 5280 section 4.2.1.6).
+func otherName(t testing.TB, oid asn1.ObjectIdentifier, value any) []byte {
+	t.Helper()
+	explicit := asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: marshal(t, value)}
+	return append(marshal(t, oid), marshal(t, explicit)...)
 }
 
 func marshal(t testing.TB, value any) []byte {

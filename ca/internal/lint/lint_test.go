@@ -55,6 +55,7 @@ func TestEveryKind(t *testing.T) {
 		{Type: identity.URI, Value: "spiffe://example.internal/ns/a"},
 		{Type: identity.URI, Value: "urn:a:b"},
 		{Type: identity.Email, Value: "Ann.O'Hara@example.internal"},
+		{Type: identity.PermanentIdentifier, Value: "C02XK1ZZJG5J"},
 	}
 	for range 2 {
 		if err := l.Check(d.der(t)); err != nil {
@@ -80,10 +81,26 @@ func TestRefusals(t *testing.T) {
 			c.extension(oidSAN).Value = names(t, identity.Name{Type: identity.DNS, Value: name})
 		}
 	}
+	other := func(oid asn1.ObjectIdentifier, behind string, value ...asn1.RawValue) func(*tbs) {
+		return func(c *tbs) {
+			c.extension(oidSAN).Value = marshal(t, []asn1.RawValue{{
+				Class: asn1.ClassContextSpecific, IsCompound: true,
+				Bytes: append(otherName(t, oid, value), behind...),
+			}})
+		}
+	}
+	serial := raw(utf8String, "A1")
 	cases := []struct {
 		change func(*tbs)
 		says   string
 	}{
+		{other(asn1.ObjectIdentifier{1, 2, 3}, "", serial), "not one permanent identifier"},
+		{other(permanentIdentifier, "", serial, raw(6, "\x2a\x03")), "not one permanent identifier"},
+		{other(permanentIdentifier, "\x05\x00", serial), "not one permanent identifier"},
+		{other(permanentIdentifier, ""), "not one permanent identifier"},
+		{other(permanentIdentifier, "", raw(ia5, "A1")), "not one permanent identifier"},
+		{other(permanentIdentifier, "", raw(utf8String, "A/1")), "assigner"},
+		{other(permanentIdentifier, "", serial), "does not allow names of type"},
 		{dns("web.example.internal."), "ends in a dot"},
 		{dns("web..internal"), "empty label"},
 		{dns("web.example.internal\x00.evil.example"), "character other than"},

@@ -129,14 +129,20 @@ func badNames(t *testing.T) []mutation {
 	one(identity.Email, "", "<a@b.c>", "a b@c.d", "a@b.c (x)", "ä@b.c", "a", "a@B.c", "a\x00@b.c", "@b.c")
 	one(identity.URI, "", "relative/path", "http:", "http:///p", "http://local/x", "spiffe://a_b/x", "http://ä.b/",
 		"http://u@a.b.c/", "://", "http://a.b:x/", "http://[::1]/", "HTTP://a.b/", "http://a.b/%zz", "spiffe://td/ns", "http://1.2.3.4/x")
+	one(identity.PermanentIdentifier, "", " ", "A/1.2.3", "a\x00b", "A\n", "ä", "\xff", "a&amp;b", "<b>", "*", "?.a",
+		strings.Repeat("A", 129))
 	one(identity.IP, "", "12345", "123456789012345678901234567890123", "::ffff:1.2.3.4")
 	context := func(tag int, octets string) asn1.RawValue {
 		return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, Bytes: []byte(octets)}
 	}
+	other := func(oid asn1.ObjectIdentifier, value any) asn1.RawValue {
+		return asn1.RawValue{Class: 2, Tag: 0, IsCompound: true, Bytes: otherName(t, oid, value)}
+	}
 	several := func(name string, values ...asn1.RawValue) {
 		list = append(list, mutation{name: name, change: func(c *tbs) {
 			c.extension(oidSAN).Value = marshal(t, append(values, context(7, "\x0a\x01\x02\x03"),
-				context(6, "urn:a:b"), context(1, "ann@example.internal")))
+				context(6, "urn:a:b"), context(1, "ann@example.internal"),
+				other(permanentIdentifier, []asn1.RawValue{raw(utf8String, "A0")})))
 		}})
 	}
 	list = append(list, mutation{name: "no names", change: func(c *tbs) {
@@ -147,6 +153,16 @@ func badNames(t *testing.T) []mutation {
 	several("good and bad", context(2, "a.b.c"), context(2, "a_b.c.d"), context(2, "d.e.f"))
 	several("registered ID", context(2, "a.b.c"), context(8, "\x2a\x03"))
 	several("other name", asn1.RawValue{Class: 2, Tag: 0, IsCompound: true, Bytes: []byte("\x06\x02\x2a\x03\xa0\x02\x0c\x00")})
+	utf8 := raw(utf8String, "A1")
+	several("permanent identifier of another kind", other(asn1.ObjectIdentifier{1, 2, 3}, []asn1.RawValue{utf8}))
+	several("permanent identifier in another string", other(permanentIdentifier, []asn1.RawValue{raw(ia5, "A1")}))
+	several("permanent identifier without a list", other(permanentIdentifier, utf8))
+	several("permanent identifier without a value", other(permanentIdentifier, []asn1.RawValue{}))
+	several("permanent identifier with an assigner", other(permanentIdentifier,
+		[]asn1.RawValue{utf8, raw(6, "\x2a\x03")}))
+	rubbish := other(permanentIdentifier, []asn1.RawValue{utf8})
+	rubbish.Bytes = append(rubbish.Bytes, 5, 0)
+	several("permanent identifier with rubbish behind", rubbish)
 	several("directory name", asn1.RawValue{Class: 2, Tag: 4, IsCompound: true, Bytes: []byte{0x30, 0}})
 	list = append(list,
 		mutation{name: "names that are no list", change: func(c *tbs) { c.extension(oidSAN).Value = []byte("\x04\x01a") }},
