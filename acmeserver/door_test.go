@@ -318,6 +318,17 @@ func (c *client) readyOrder(names ...string) order {
 	return c.order(o.url)
 }
 
+// settled waits for the verdict on a challenge.
+func (c *client) settled(url string) {
+	c.t.Helper()
+	for range 10_000 {
+		if decode[challenge](c.t, c.post(url, nil).ok(c.t, 200)).Status != "processing" {
+			return
+		}
+	}
+	c.t.Fatal("the challenge is never settled")
+}
+
 func (c *client) finalize(o order, key crypto.Signer, names ...string) reply {
 	c.t.Helper()
 	return c.post(o.Finalize, map[string]string{"csr": b64(catest.CSR(c.t, key, names...))})

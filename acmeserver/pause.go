@@ -190,7 +190,7 @@ func (op Operator) Pauses(ctx context.Context, q PauseQuery) ([]Streak, error) {
 }
 
 // Position is the pause's place in their list.
-func (k Streak) Position() Position { return Position{k.PausedAt, k.Account + "+" + k.Name} }
+func (k *Streak) Position() Position { return Position{k.PausedAt, k.Account + "+" + k.Name} }
 
 // Unpause lets the account order the name again; "" is any account, or any name. It says how many
 // were paused.

@@ -32,8 +32,9 @@ func showPause(k *acmeserver.Streak) pause {
 func (d *door) registerPauses() {
 	register(d, huma.Operation{
 		OperationID: "list-acme-pauses", Method: http.MethodGet, Path: pausesPath,
-		Summary: "List names that accounts may not order because their validations failed for a day, newest " +
-			"first", Errors: []int{http.StatusUnprocessableEntity},
+		Summary:     "List pauses, newest first",
+		Description: "A pause is a name that an account may not order: its validations failed for a day.",
+		Errors:      []int{http.StatusUnprocessableEntity},
 	}, d.listPauses)
 	register(d, huma.Operation{
 		OperationID: "unpause-acme-names", Method: http.MethodPost, Path: pausesPath + "/unpause",
@@ -64,9 +65,7 @@ func (d *door) listPauses(
 	if err != nil {
 		return nil, err
 	}
-	return newPage(&in.PageInput, pausesPath, found, showPause, func(k *acmeserver.Streak) acmeserver.Position {
-		return k.Position()
-	}), nil
+	return newPage(&in.PageInput, pausesPath, found, showPause, (*acmeserver.Streak).Position), nil
 }
 
 type unpauseInput struct {
