@@ -86,6 +86,9 @@ func (s *Server) newAccount(ctx context.Context, r *request) (*answer, error) {
 	if err := s.bind(ctx, r, p.Binding, &fresh); err != nil {
 		return nil, err
 	}
+	if err := s.take(accountsPerAddress, addressKey(r.http)); err != nil {
+		return nil, err
+	}
 	a, created, err := s.store.CreateAccount(ctx, fresh, s.entry(audit.AccountCreated, fresh,
 		map[string]string{
 			"thumbprint": fresh.Thumbprint, "contact": strings.Join(fresh.Contact, " "),

@@ -35,6 +35,9 @@ func (s *Server) clean(ctx context.Context) error {
 	if err := s.nonces.clean(ctx); err != nil {
 		return err
 	}
+	if err := s.cleanStreaks(ctx); err != nil {
+		return err
+	}
 	before := s.now().Add(-orderRetention)
 	for _, clean := range []func(context.Context, time.Time, int) (int, error){
 		s.store.CleanOrders, s.store.CleanGrants,

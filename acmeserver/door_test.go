@@ -53,13 +53,14 @@ type house struct {
 	door   *acmeserver.Server
 	config acmeserver.Config
 	ahead  atomic.Int64 // how far the door's clock is before the real one
+	peer   string       // host:port from where requests come; empty for httptest's
 }
 
 func houseOf(t testing.TB, s *store.Store, authority *ca.CA, check checkFunc) *house {
 	t.Helper()
 	h := &house{store: &spy{Store: s}, ca: authority}
 	h.config = acmeserver.Config{
-		Store: h.store, CA: h.ca, BaseURL: baseURL, Passphrase: []byte("of a test"), Log: slog.New(slog.DiscardHandler),
+		Store: h.store, CA: h.ca, BaseURL: baseURL, Log: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	}
 	h.reopen(t, check)
@@ -89,6 +90,9 @@ func (h *house) do(method, url, contentType string, body []byte) reply {
 	r := httptest.NewRequest(method, url, bytes.NewReader(body))
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
+	}
+	if h.peer != "" {
+		r.RemoteAddr = h.peer
 	}
 	w := httptest.NewRecorder()
 	h.door.ServeHTTP(w, r)

@@ -2,7 +2,10 @@ package acmeserver
 
 import (
 	"context"
+	"net/http"
 	"time"
+
+	"github.com/go-chi/chi/v5"
 
 	"github.com/mayflyca/mayfly/ca"
 )
@@ -29,4 +32,22 @@ func ParseCertID(text string) (keyID string, serial ca.Serial, err error) {
 func PlannedWindow(c *ca.Certificate) (start, end time.Time) {
 	w := plannedWindow(c)
 	return w.Start, w.End
+}
+
+// SignedRoutes are the patterns of all that takes signed requests.
+func SignedRoutes(s *Server) map[string]bool {
+	patterns := make(map[string]bool)
+	for _, route := range s.handler.(chi.Routes).Routes() {
+		if _, ok := route.Handlers[http.MethodPost]; ok {
+			patterns[route.Pattern] = true
+		}
+	}
+	return patterns
+}
+
+// RouteOf is the pattern that a signed request for the path meets.
+func RouteOf(s *Server, path string) string {
+	found := chi.NewRouteContext()
+	s.handler.(chi.Routes).Match(found, http.MethodPost, path)
+	return found.RoutePattern()
 }

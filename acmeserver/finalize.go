@@ -41,6 +41,11 @@ func (s *Server) finalize(ctx context.Context, r *request) (*answer, error) {
 	if err := o.checkKey(csr); err != nil {
 		return nil, err
 	}
+	if o.Certificate == nil {
+		if err := s.take(certificatesPerNameSet, nameSetKey(o.names())); err != nil {
+			return nil, err
+		}
+	}
 	o.Certificate, err = s.ca.Issue(ctx, ca.Request{
 		Ref: o.Ref(), Caller: r.account.caller(o.names()), Profile: o.Profile, CSR: csr,
 		Names: o.devices(),

@@ -7,6 +7,8 @@ type metrics struct {
 	nonces      *prometheus.CounterVec   // by result
 	validation  *prometheus.HistogramVec // by challenge type and outcome
 	validations *prometheus.GaugeVec     // by state
+	limited     *prometheus.CounterVec   // by limit
+	paused      prometheus.Gauge
 }
 
 // newMetrics makes and registers the door's metrics; reg may be nil.
@@ -29,11 +31,21 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "mayfly_acme_validations",
 			Help: "Challenges that are being validated: accepted in all, and with an attempt running.",
 		}, []string{"state"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mayfly_acme_rate_limited_total",
+			Help: "What ACME clients were refused because of a limit, by limit.",
+		}, []string{"limit"}),
+		paused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mayfly_acme_paused",
+			Help: "Names that accounts may not order because their validations failed for a day.",
+		}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.nonces, m.validation, m.validations} {
+	for _, c := range []prometheus.Collector{
+		m.requests, m.nonces, m.validation, m.validations, m.limited, m.paused,
+	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

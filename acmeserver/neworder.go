@@ -47,6 +47,9 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 			return nil, err
 		}
 	}
+	if err := s.mayOrder(ctx, r.account, names); err != nil {
+		return nil, err
+	}
 	now := s.now().UTC().Truncate(time.Microsecond)
 	o := Order{
 		ID: newID(), Account: r.account.ID, Profile: profile, Replaces: p.Replaces, CreatedAt: now,

@@ -34,6 +34,9 @@ type Account struct {
 	Contact    []string  `json:"contact,omitempty"`
 	Agreed     bool      `json:"agreed,omitempty"` // to the terms of service
 	CreatedAt  time.Time `json:"-"`
+	// Failing tells that the last validation of some name failed: there is a Streak. The store reads
+	// it with the account and never writes it.
+	Failing bool `json:"-"`
 
 	// Owner and EABKey are those of its external account binding, and never change; empty if it has
 	// none. Binding is what the client sent (RFC 8555 section 7.3.4).

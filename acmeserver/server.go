@@ -36,11 +36,13 @@ type Config struct {
 	EABRequired bool // new accounts need an external account binding
 	// TermsOfService is the URL of what new accounts must agree to; empty for nothing.
 	TermsOfService string
-	// Passphrase is that of the CA's keys. It seals what EAB keys follow from; see secret.
-	Passphrase []byte
-	Now        func() time.Time
-	Log        *slog.Logger
-	Metrics    prometheus.Registerer // nil for none
+	// RateLimits and pausing hold clients to limitTable, or to RateLimitOverrides of it, each
+	// "limit=key=count/duration".
+	RateLimits         bool
+	RateLimitOverrides []string
+	Now                func() time.Time
+	Log                *slog.Logger
+	Metrics            prometheus.Registerer // nil for none
 }
 
 // Validation says how challenges are proven.
@@ -76,6 +78,7 @@ type Server struct {
 	validations *validations
 	verifier    *attest.Verifier // nil where device-attest-01 is not offered
 	changing    locks            // orders
+	limits      limits
 	directory   directory
 	handler     http.Handler
 }
@@ -120,9 +123,12 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	s := &Server{
 		store: c.Store, ca: c.CA, origin: c.BaseURL, base: c.BaseURL + "/acme/",
 		eabRequired: c.EABRequired, terms: c.TermsOfService,
-		secret: &secret{store: c.Store, passphrase: c.Passphrase}, now: c.Now, log: c.Log, metrics: m,
+		secret: &secret{store: c.Store, ca: c.CA}, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
 		verifier: verifier, changing: locks{held: make(map[string]*lock)},
+	}
+	if s.limits, err = newLimits(c); err != nil {
+		return nil, err
 	}
 	s.directory = s.newDirectory()
 	s.handler = s.routes()
@@ -130,7 +136,13 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.take(requestsPerAddress, addressKey(r)); err != nil {
+		s.answer(w, r, "unknown", nil, err)
+		return
+	}
+	s.handler.ServeHTTP(w, r)
+}
 
 // url gives the URL of a resource, exactly as clients must sign it.
 func (s *Server) url(path ...string) string { return s.base + strings.Join(path, "/") }

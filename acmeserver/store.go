@@ -87,6 +87,7 @@ type Store interface {
 	SealedSecret(ctx context.Context) ([]byte, error)
 	// KeepSealedSecret keeps sealed, unless there is one, and gives the one kept.
 	KeepSealedSecret(ctx context.Context, sealed []byte) (kept []byte, err error)
+	StreakStore
 
 	// NonceKey is the key that authenticates nonces, the same for every process on this database, and
 	// lost together with the memory of which nonces were used. A process calls it at start and after

@@ -93,6 +93,9 @@ func (s *Server) accept(ctx context.Context, a Account, o Order, index int, kind
 		authorization.challenge(kind).Status != StatusPending {
 		return o, nil
 	}
+	if err := s.peek(failuresPerName, failuresKey(a.ID, authorization.identifier())); err != nil {
+		return o, err
+	}
 	running, err := s.validate(a, o, at)
 	if err != nil {
 		return o, err
@@ -195,8 +198,12 @@ func (s *Server) settle(ctx context.Context, a Account, o Order, at place) (Orde
 			return o, err
 		}
 		again := isTransient(result) && attempt < len(backoffs)
-		if o, err = s.keep(ctx, o, at, result, again); err != nil || !again {
+		if o, err = s.keep(ctx, o, at, result, again); err != nil {
 			return o, err
+		}
+		if !again {
+			s.count(ctx, a, &o, at)
+			return o, nil
 		}
 		if o.Authorizations[at.index].Status != StatusPending {
 			return o, nil // the client gave it up

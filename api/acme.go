@@ -23,6 +23,7 @@ const (
 	ordersPath   = "/api/v1/acme/orders"
 	eabKeysPath  = "/api/v1/acme/eab-keys"
 	grantsPath   = "/api/v1/acme/grants"
+	pausesPath   = "/api/v1/acme/pauses"
 )
 
 // registerACME adds what an operator sees and does of the ACME door.
@@ -31,12 +32,13 @@ func (d *door) registerACME() {
 	d.registerOrders()
 	d.registerEABKeys()
 	d.registerGrants()
+	d.registerPauses()
 }
 
 // PageInput is how every list of ACME objects is paged. It is exported because huma does not look into
 // embedded fields that are not.
 type PageInput struct {
-	Cursor string `query:"cursor" maxLength:"64" doc:"Continues an earlier list: its next."`
+	Cursor string `query:"cursor" maxLength:"512" doc:"Continues an earlier list: its next."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most items on a page."`
 
 	asked url.Values

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/mayflyca/mayfly/acmeserver"
+	"github.com/mayflyca/mayfly/api"
+	"github.com/mayflyca/mayfly/fault"
 	"github.com/mayflyca/mayfly/identity"
 	"github.com/mayflyca/mayfly/store/storetest"
 )
@@ -465,4 +467,23 @@ func TestBadACMERequests(t *testing.T) {
 	if s.log.Len() > 0 {
 		t.Errorf("the log took them for faults of ours: %s", s.log)
 	}
+}
+
+func FuzzDecodePosition(f *testing.F) {
+	f.Add(api.EncodePosition(acmeserver.Position{CreatedAt: time.UnixMicro(1), ID: "A"}))
+	f.Add("MS4A")
+	f.Add("%%%")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := api.DecodePosition(text)
+		if err != nil && !fault.Is(err, fault.Invalid) {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if err != nil || p == nil {
+			return
+		}
+		again, err := api.DecodePosition(api.EncodePosition(*p))
+		if err != nil || *again != *p {
+			t.Fatalf("%q: %v became %v, %v", text, p, again, err)
+		}
+	})
 }

@@ -81,7 +81,7 @@ func newServerWith(t testing.TB, change func(*store.Store, *ca.Config)) *server 
 	s.token = s.newToken(t, "ops", identity.RoleAdmin)
 	var err error
 	s.acme, err = acmeserver.New(acmeserver.Config{
-		Store: s.store, CA: s.ca, BaseURL: "https://ca.test", Passphrase: []byte("of a test"),
+		Store: s.store, CA: s.ca, BaseURL: "https://ca.test",
 		Now: s.clock.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -292,6 +292,7 @@ func TestEveryOperationNeedsAToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := s.newEABKey(t, `{"owner":"team a"}`)
+	s.pause(t, "some account", "a.internal")
 	operations := 0
 	for path, methods := range s.openAPI(t).Paths {
 		path = strings.ReplaceAll(path, "{serial}", issued.Serial)
@@ -325,7 +326,7 @@ func TestEveryOperationNeedsAToken(t *testing.T) {
 			}
 		}
 	}
-	if operations != 17 {
+	if operations != 19 {
 		t.Errorf("the document has %d operations", operations)
 	}
 	var page struct{ Items []certificate }
@@ -336,7 +337,7 @@ func TestEveryOperationNeedsAToken(t *testing.T) {
 	if got := storetest.CountEntries(t, s.store, audit.EABKeyCreated); got != 1 {
 		t.Errorf("%d EAB keys were made", got)
 	}
-	for _, kind := range []audit.Kind{audit.EABKeyRevoked, audit.GrantCreated, audit.GrantWithdrawn, audit.AccountChanged} {
+	for _, kind := range []audit.Kind{audit.EABKeyRevoked, audit.GrantCreated, audit.GrantWithdrawn, audit.AccountChanged, audit.NameUnpaused} {
 		if got := storetest.CountEntries(t, s.store, kind); got != 0 {
 			t.Errorf("something was done: %s", kind)
 		}

@@ -4,4 +4,7 @@ var (
 	DecodeCSR    = decodeCSR
 	DecodeCursor = decodeCursor
 	EncodeCursor = encodeCursor
+
+	DecodePosition = decodePosition
+	EncodePosition = encodePosition
 )

@@ -28,6 +28,8 @@ const (
 	TokenCreated   Kind = "token.created"
 
 	ChallengeFailed Kind = "acme.challenge.failed" // for good
+	NamePaused      Kind = "acme.name.paused"
+	NameUnpaused    Kind = "acme.name.unpaused"
 
 	EABKeyCreated  Kind = "acme.eab_key.created"
 	EABKeyRevoked  Kind = "acme.eab_key.revoked"

@@ -57,6 +57,7 @@ type CA struct {
 	log        *slog.Logger
 	metrics    *metrics
 	linter     *lint.Linter
+	ring       *keys.Ring
 	issuers    []*issuer     // roots first; fixed at start
 	active     *issuer       // the one that issues
 	anyKey     crypto.Signer // stands in for a subject's key in Check
@@ -76,7 +77,7 @@ func New(ctx context.Context, config Config) (*CA, error) {
 	}
 	c := &CA{
 		store: config.Store, profiles: config.Profiles, publishURL: config.PublishURL,
-		now: config.Now, random: config.Random, log: config.Log, kick: make(chan struct{}, 1),
+		ring: ring, now: config.Now, random: config.Random, log: config.Log, kick: make(chan struct{}, 1),
 	}
 	if c.metrics, err = newMetrics(config.Metrics); err != nil {
 		return nil, err
@@ -177,6 +178,13 @@ func (c *CA) Ready(context.Context) error {
 	_, err = c.issuerAt(now.Add(c.profiles[0].Lifetime))
 	return err
 }
+
+// Seal encrypts a secret of a door with the passphrase of the CA's keys, and Unseal opens it again.
+// Both are slow by intent.
+func (c *CA) Seal(secret []byte) ([]byte, error) { return c.ring.Seal(secret) }
+
+// Unseal opens what Seal made.
+func (c *CA) Unseal(sealed []byte) ([]byte, error) { return c.ring.Unseal(sealed) }
 
 // Between two looks at what may have to be done. A revocation here does not wait for it; one by a
 // replica that died before it made the CRL does.

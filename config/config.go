@@ -53,6 +53,8 @@ type ACME struct {
 	AllowNetworks  []netip.Prefix // validation may dial these although the defaults forbid it
 	DenyNetworks   []netip.Prefix // validation never dials these
 	RateLimits     bool
+	// RateLimitOverrides are "limit=key=count/duration" each; the ACME door reads them.
+	RateLimitOverrides []string
 	// AttestationRoots is a file of PEM certificates: whose word on devices counts; "" for nobody's.
 	AttestationRoots string
 }

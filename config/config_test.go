@@ -83,6 +83,9 @@ acme:
   eab_required: true
   terms_of_service: https://wiki.example.internal/ca?id=7
   rate_limits: off
+  rate_limit_overrides:
+    - orders_per_account=*=50000/1h
+    - requests_per_address=10.1.2.3=9/1s
   validation_networks:
     allow:
       - 127.0.0.0/8
@@ -113,6 +116,9 @@ log:
 			CAA: true, CAAIdentities: []string{"ca.example.internal"}, HTTP01Port: 8080,
 			TLSALPN01Port: 8443, EABRequired: true,
 			TermsOfService: "https://wiki.example.internal/ca?id=7",
+			RateLimitOverrides: []string{
+				"orders_per_account=*=50000/1h", "requests_per_address=10.1.2.3=9/1s",
+			},
 			AllowNetworks: []netip.Prefix{
 				netip.MustParsePrefix("127.0.0.0/8"),
 				netip.MustParsePrefix("::1/128"),

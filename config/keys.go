@@ -82,6 +82,12 @@ func keys() []key {
 		{"acme.rate_limits", false, func(c *Config, s string) error {
 			return setBool(&c.ACME.RateLimits, s, "on", "off")
 		}},
+		{"acme.rate_limit_overrides", true, func(c *Config, s string) error {
+			for part := range strings.SplitSeq(s, ",") {
+				c.ACME.RateLimitOverrides = append(c.ACME.RateLimitOverrides, strings.TrimSpace(part))
+			}
+			return nil
+		}},
 		{"log.format", false, func(c *Config, s string) error {
 			return setChoice(&c.Log.Format, s, "text", "json")
 		}},

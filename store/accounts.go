@@ -12,14 +12,15 @@ import (
 
 const accounts = `SELECT a.id, a.thumbprint, a.version, a.status, a.doc, a.created_at,
 		COALESCE(a.owner, ''), COALESCE(a.eab_key, ''), k.revoked_at IS NOT NULL,
-		a.granted OR COALESCE(k.granted, FALSE)
+		a.granted OR COALESCE(k.granted, FALSE),
+		EXISTS (SELECT 1 FROM acme_pauses p WHERE p.account = a.id)
 	FROM acme_accounts a LEFT JOIN acme_eab_keys k ON k.id = a.eab_key`
 
 func scanAccount(s scanner) (a acmeserver.Account, err error) {
 	var id, thumbprint, status, doc string
 	var version, created int64
 	err = s.Scan(&id, &thumbprint, &version, &status, &doc, &created, &a.Owner, &a.EABKey, &a.Frozen,
-		&a.Granted)
+		&a.Granted, &a.Failing)
 	if err != nil {
 		return a, err
 	}

@@ -23,6 +23,8 @@ type acmeCommands struct {
 	Orders     acmeOrders     `cmd:"" help:"List orders, newest first."`
 	Order      acmeOrder      `cmd:"" help:"Show one order: why an enrolment failed."`
 	Grant      grantCommands  `cmd:"" help:"Let accounts have names without a challenge."`
+	Pauses     acmePauses     `cmd:"" help:"List names that accounts may not order because their validations failed for a day."`
+	Unpause    acmeUnpause    `cmd:"" help:"Let an account order again."`
 }
 
 // account is what the API tells of one.

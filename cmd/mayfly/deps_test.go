@@ -37,8 +37,10 @@ var arrows = []struct {
 	{"ca", "fault audit identity policy ca/internal/keys ca/internal/lint"},
 
 	{"acmeserver/internal/validate", "fault identity"},
+	{"acmeserver/internal/limit", ""},
 	{"acmeserver/internal/attest", "fault identity"},
-	{"acmeserver", "fault audit identity policy ca acmeserver/internal/attest acmeserver/internal/validate"},
+	{"acmeserver", "fault audit identity policy ca acmeserver/internal/validate " +
+		"acmeserver/internal/limit acmeserver/internal/attest"},
 	{"publish", "fault audit identity policy ca"},
 
 	{"api", "fault audit identity policy identity/signin ca acmeserver"},

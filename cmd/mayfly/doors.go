@@ -64,7 +64,7 @@ func (h *house) open() ([]door, []worker, error) {
 func (h *house) openACME() (*acmeserver.Server, error) {
 	c := h.config.ACME
 	if !c.RateLimits {
-		h.log.Warn("rate limits are off (acme.rate_limits)")
+		h.log.Warn("rate limits and pausing are off (acme.rate_limits)")
 	}
 	own, err := h.ownAddresses(context.Background())
 	if err != nil {
@@ -84,7 +84,8 @@ func (h *house) openACME() (*acmeserver.Server, error) {
 			Allow: c.AllowNetworks, Deny: c.DenyNetworks, AllowLoopback: h.config.Trial(), Own: own,
 			CAA: c.CAA, CAAIdentities: c.CAAIdentities, AttestationRoots: roots,
 		},
-		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService, Passphrase: h.passphrase,
+		EABRequired: c.EABRequired, TermsOfService: c.TermsOfService,
+		RateLimits: c.RateLimits, RateLimitOverrides: c.RateLimitOverrides,
 		Now: time.Now, Log: h.log, Metrics: h.registry,
 	})
 }

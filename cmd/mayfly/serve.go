@@ -31,7 +31,6 @@ type house struct {
 	publishURL string // base of what the publish door hands out
 	store      *store.Store
 	ca         *ca.CA
-	passphrase []byte // of the CA's keys
 	own        *ownCertificate
 	rootFile   string
 	adminToken string // what the banner says of it
@@ -116,7 +115,7 @@ func (h *house) openCA(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.passphrase, err = passphraseSource{
+	passphrase, err := passphraseSource{
 		File: os.Getenv("MAYFLY_PASSPHRASE_FILE"), Credentials: os.Getenv("CREDENTIALS_DIRECTORY"),
 		DataDir: h.config.DataDir, HasCA: made,
 	}.read()
@@ -124,7 +123,7 @@ func (h *house) openCA(ctx context.Context) error {
 		return err
 	}
 	h.ca, err = ca.New(ctx, ca.Config{
-		Store: h.store, KeyDir: keyDir(h.config.DataDir), Passphrase: h.passphrase,
+		Store: h.store, KeyDir: keyDir(h.config.DataDir), Passphrase: passphrase,
 		Profiles:   policy.Builtin(),
 		PublishURL: h.publishURL, Now: time.Now, Random: rand.Reader, Log: h.log, Metrics: h.registry,
 		Alone: h.store.Alone(),

@@ -99,3 +99,30 @@ func TestKeysThatDoNotOpen(t *testing.T) {
 		})
 	}
 }
+
+func TestSeal(t *testing.T) {
+	ring := open(t, t.TempDir(), "secret")
+	sealed, err := ring.Seal([]byte("of the installation"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ring.Seal([]byte("of the installation"))
+	if err != nil || bytes.Equal(sealed, again) || bytes.Contains(sealed, []byte("installation")) {
+		t.Errorf("sealed %x and %x, %v", sealed, again, err)
+	}
+	if opened, err := ring.Unseal(sealed); err != nil || string(opened) != "of the installation" {
+		t.Errorf("got %q, %v", opened, err)
+	}
+	changed := bytes.Clone(sealed)
+	changed[len(changed)-1] ^= 1
+	for what, tc := range map[string]struct {
+		passphrase string
+		sealed     []byte
+	}{
+		"another passphrase": {"guess", sealed}, "changed": {"secret", changed}, "cut": {"secret", sealed[:9]},
+	} {
+		if opened, err := open(t, t.TempDir(), tc.passphrase).Unseal(tc.sealed); err == nil {
+			t.Errorf("%s: got %q", what, opened)
+		}
+	}
+}
