@@ -25,8 +25,10 @@ type meta struct {
 	Profiles                map[string]string `json:"profiles"` // draft-ietf-acme-profiles
 	ExternalAccountRequired bool              `json:"externalAccountRequired,omitempty"`
 	CAAIdentities           []string          `json:"caaIdentities,omitempty"`
-	IssuerDomainNames       []string          `json:"issuerDomainNames,omitempty"` // draft-ietf-acme-dns-persist
-	AccountHashPrefix       string            `json:"accountHashPrefix,omitempty"` // the same
+
+	// draft-ietf-acme-dns-persist-02 sections 3.2 and 4.1
+	IssuerDomainNames []string `json:"issuerDomainNames,omitempty"`
+	AccountHashPrefix string   `json:"accountHashPrefix,omitempty"`
 }
 
 func (s *Server) newDirectory() directory {

@@ -92,8 +92,8 @@ func (s *Server) checkOffer(o *Order) error {
 	for i := range o.Authorizations {
 		z := &o.Authorizations[i]
 		if name := z.identifier(); z.Status == StatusPending && len(z.Challenges) == 0 {
-			problems = append(problems, refuse(rejectedIdentifier, "%s: no challenge that this CA offers (%s) "+
-				"can prove it; ask the CA's operator to add one to acme.challenges, or to grant the name",
+			problems = append(problems, refuse(rejectedIdentifier, "%s: no challenge that this CA offers "+
+				"(%s) can prove it; ask the CA's operator to add one to acme.challenges, or to grant the name",
 				name.Value, strings.Join(s.challenges, ", ")).about(name))
 		}
 	}

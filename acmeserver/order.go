@@ -177,6 +177,17 @@ func (a *Authorization) identifier() identity.Name {
 	return name
 }
 
+// pollAfter is when a client should look at the challenge again; 0 if nothing is going on.
+func (c *Challenge) pollAfter() time.Duration {
+	switch {
+	case c.Status != StatusProcessing:
+		return 0
+	case c.Error != nil:
+		return backoffs[len(backoffs)-1]
+	}
+	return time.Second
+}
+
 // clone copies the order, so that one goroutine can change it while another reads.
 func (o Order) clone() Order {
 	o.Authorizations = slices.Clone(o.Authorizations)

@@ -297,14 +297,3 @@ func (o *Order) failureEntry(a *Authorization, c *Challenge, now time.Time) audi
 			"detail": c.Error.Detail, "trace": strings.Join(c.Trace, "\n"),
 		})
 }
-
-// pollAfter is when a client should look at the challenge again; 0 if nothing is going on.
-func (c *Challenge) pollAfter() time.Duration {
-	switch {
-	case c.Status != StatusProcessing:
-		return 0
-	case c.Error != nil:
-		return backoffs[len(backoffs)-1]
-	}
-	return time.Second
-}
