@@ -93,7 +93,7 @@ func (s *Server) checkOffer(o *Order) error {
 		z := &o.Authorizations[i]
 		if name := z.identifier(); z.Status == StatusPending && len(z.Challenges) == 0 {
 			problems = append(problems, refuse(rejectedIdentifier, "%s: no challenge that this CA offers "+
-				"(%s) can prove it; ask the CA's operator to add one to acme.challenges, or to grant the name",
+				"(%s) can prove it; ask its operator to add one to acme.challenges, or to grant the name",
 				name.Value, strings.Join(s.challenges, ", ")).about(name))
 		}
 	}
