@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// More foreign clients obtain, renew and, if they can, revoke (never #20). None of them is told to
-// force a renewal: the settings that docs/acme.md gives for 24 hours must lead to it.
+// More foreign clients obtain, renew and, if they can, revoke (never #20). None of them is forced to
+// renew: its own rule must find that the certificate is due, with the settings of docs/acme.md or, where
+// that would take hours, a wider window.
 func TestMoreClients(t *testing.T) {
 	clients := []struct {
 		name string
