@@ -46,6 +46,7 @@ func dehydrated(t *testing.T, s *server) {
 	s.write(t, "dehydrated.conf", `CA=%s
 CURL_OPTS="--cacert %s"
 RENEW_DAYS=1
+KEYSIZE=2048
 BASEDIR=%s
 WELLKNOWN=%s
 `, s.directory(), s.roots, s.dir, s.serveWebroot(t))
