@@ -74,6 +74,9 @@ func (s *Server) attest(ctx context.Context, r *request, o Order, index int) (Or
 	if s.verifier == nil {
 		return o, refuse(unauthorized, "device-attest-01 is not offered any more")
 	}
+	if err := s.peek(failuresPerName, failuresKey(r.account.ID, a.Name)); err != nil {
+		return o, err
+	}
 	begun := s.now()
 	keyAuthorization := a.challenge(deviceAttest01).Token + "." + r.account.Thumbprint
 	result, err := s.judge(object, keyAuthorization, a.Name)
@@ -85,7 +88,11 @@ func (s *Server) attest(ctx context.Context, r *request, o Order, index int) (Or
 		outcome = "valid"
 	}
 	s.metrics.validation.WithLabelValues(deviceAttest01, outcome).Observe(s.now().Sub(begun).Seconds())
-	return s.keep(ctx, o, place{o.ID, index, deviceAttest01}, result, false)
+	at := place{o.ID, index, deviceAttest01}
+	if o, err = s.keep(ctx, o, at, result, false); err == nil {
+		s.count(ctx, r.account, &o, at)
+	}
+	return o, err
 }
 
 // judge gives what the attestation object proves about the device of that name.

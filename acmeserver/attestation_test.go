@@ -297,3 +297,26 @@ func TestAttestationIsSwitchedOn(t *testing.T) {
 		t.Errorf("the profile is %s", o.Profile)
 	}
 }
+
+// Wrong attestations are counted as every validation is.
+func TestFailedAttestationsAreLimited(t *testing.T) {
+	h, m := limited(t, always(proven), "failures_per_name=*=2/1h"), newMaker(t)
+	h.offerAttestation(t, m)
+	c := h.customer(t)
+	early := c.deviceOrder("MINE")
+	for range 2 {
+		ch := c.only(c.deviceOrder("MINE"), 0)
+		c.post(ch.URL, m.attest(t, "OTHER", ch.Token, newKey(t).Public())).ok(t, 200)
+	}
+	c.post("/acme/new-order", devices("MINE")).refused(t, 429, "rateLimited")
+	ch := c.only(early, 0)
+	good := m.attest(t, "MINE", ch.Token, newKey(t).Public())
+	c.post(ch.URL, good).refused(t, 429, "rateLimited")
+	if got := c.only(early, 0); got.Status != "pending" {
+		t.Errorf("the challenge is %s", got.Status)
+	}
+	h.pass(time.Hour)
+	if got := decode[challenge](t, c.post(ch.URL, good).ok(t, 200)); got.Status != "valid" {
+		t.Errorf("the challenge is %+v", got.Error)
+	}
+}

@@ -8,33 +8,17 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mayflyca/mayfly/acmeserver/internal/validate"
 	"github.com/mayflyca/mayfly/audit"
 	"github.com/mayflyca/mayfly/fault"
 	"github.com/mayflyca/mayfly/identity"
 )
 
-// The challenge types (RFC 8555 section 8, RFC 8737).
-const (
-	http01    = "http-01"
-	dns01     = "dns-01"
-	tlsALPN01 = "tls-alpn-01"
-)
-
-func newAuthorization(name identity.Name, expires time.Time) Authorization {
-	a := Authorization{Name: name, Status: StatusPending, Expires: expires}
-	types := []string{http01, dns01, tlsALPN01}
-	switch {
-	case name.IsWildcard():
+func (s *Server) newAuthorization(name identity.Name, expires time.Time) Authorization {
+	a := Authorization{Name: name, Status: StatusPending, Expires: expires, Challenges: s.offer(name)}
+	if name.IsWildcard() {
 		a.Wildcard = true
 		a.Name.Value = name.Value[len("*."):]
-		types = []string{dns01} // who answers at one name below does not speak for all (never #17)
-	case name.Type == identity.IP: // RFC 8738 section 7
-		types = []string{http01, tlsALPN01}
-	case name.Type == identity.PermanentIdentifier:
-		types = []string{deviceAttest01}
-	}
-	for _, t := range types {
-		a.Challenges = append(a.Challenges, Challenge{Type: t, Token: newToken(), Status: StatusPending})
 	}
 	return a
 }
@@ -150,10 +134,19 @@ type challengeView struct {
 	Type      string    `json:"type"`
 	URL       string    `json:"url"`
 	Status    Status    `json:"status"`
-	Token     string    `json:"token"`
+	Token     string    `json:"token,omitempty"`
 	Validated time.Time `json:"validated,omitzero"`
 	Error     *Problem  `json:"error,omitempty"`
 	Trace     []string  `json:"trace,omitempty"`
+	persistView
+}
+
+// persistView is what a dns-persist-01 challenge has more (draft-ietf-acme-dns-persist-02 section 3.1),
+// the last two for clients of draft -01.
+type persistView struct {
+	IssuerDomainNames []string `json:"issuerDomainNames,omitempty"`
+	IssuersUntil01    []string `json:"issuer-domain-names,omitempty"`
+	AccountURI        string   `json:"accounturi,omitempty"`
 }
 
 func (s *Server) authorizationURL(o *Order, index int) string {
@@ -186,6 +179,9 @@ func (s *Server) challengeView(o *Order, index int, c Challenge) challengeView {
 	if c.Error != nil {
 		p := c.Error.onWire()
 		v.Error, v.Trace = &p, c.Trace
+	}
+	if c.Type == validate.DNSPersist01 {
+		v.persistView = persistView{s.issuers, s.issuers, s.url("acct", o.Account)}
 	}
 	return v
 }

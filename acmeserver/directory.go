@@ -3,6 +3,9 @@ package acmeserver
 import (
 	"context"
 	"net/http"
+	"slices"
+
+	"github.com/mayflyca/mayfly/acmeserver/internal/validate"
 )
 
 // directory tells clients where everything is (RFC 8555 section 7.1.1).
@@ -21,6 +24,11 @@ type meta struct {
 	Website                 string            `json:"website"`
 	Profiles                map[string]string `json:"profiles"` // draft-ietf-acme-profiles
 	ExternalAccountRequired bool              `json:"externalAccountRequired,omitempty"`
+	CAAIdentities           []string          `json:"caaIdentities,omitempty"`
+
+	// draft-ietf-acme-dns-persist-02 sections 3.2 and 4.1
+	IssuerDomainNames []string `json:"issuerDomainNames,omitempty"`
+	AccountHashPrefix string   `json:"accountHashPrefix,omitempty"`
 }
 
 func (s *Server) newDirectory() directory {
@@ -28,7 +36,7 @@ func (s *Server) newDirectory() directory {
 	for _, p := range s.ca.Profiles() {
 		profiles[p.Name] = p.Description
 	}
-	return directory{
+	d := directory{
 		NewNonce:   s.url("new-nonce"),
 		NewAccount: s.url("new-account"),
 		NewOrder:   s.url("new-order"),
@@ -40,6 +48,13 @@ func (s *Server) newDirectory() directory {
 			ExternalAccountRequired: s.eabRequired,
 		},
 	}
+	if s.honoursCAA {
+		d.Meta.CAAIdentities = s.issuers
+	}
+	if slices.Contains(s.challenges, validate.DNSPersist01) {
+		d.Meta.IssuerDomainNames, d.Meta.AccountHashPrefix = s.issuers, s.url(accountHashes)
+	}
+	return d
 }
 
 func (s *Server) getDirectory(*http.Request) (*answer, error) {

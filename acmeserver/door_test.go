@@ -32,6 +32,8 @@ type checkFunc func(ctx context.Context, c validate.Challenge) validate.Result
 
 func (f checkFunc) Check(ctx context.Context, c validate.Challenge) validate.Result { return f(ctx, c) }
 
+func (f checkFunc) CAA(ctx context.Context, c validate.Challenge) validate.Result { return f(ctx, c) }
+
 var (
 	proven = validate.Result{OK: true, Trace: []string{"asked", "answered well"}}
 	wrong  = validate.Result{

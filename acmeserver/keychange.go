@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 )
 
 // keyChange gives the account a new key (RFC 8555 section 7.3.5). The request is signed by the old
@@ -31,6 +32,8 @@ func (s *Server) keyChange(ctx context.Context, r *request) (*answer, error) {
 		return nil, s.keyConflict(r.account)
 	}
 	a := r.account
+	a.EarlierThumbprints = slices.Insert(slices.Clone(a.EarlierThumbprints), 0, a.Thumbprint)
+	a.EarlierThumbprints = a.EarlierThumbprints[:min(len(a.EarlierThumbprints), maxEarlierThumbprints)]
 	a.JWK, a.Thumbprint = fresh.canonical, fresh.thumbprint
 	err = s.updateAccount(ctx, a, map[string]string{"thumbprint": a.Thumbprint})
 	if errors.Is(err, ErrAccountKey) {

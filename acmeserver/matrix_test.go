@@ -52,7 +52,7 @@ func TestMatrix(t *testing.T) {
 		{settled, `{}`, 200, notFound, malformed},
 		{pending.Finalize, map[string]string{"csr": b64(catest.CSR(t, key, "a.example.com"))}, "orderNotReady", notFound, malformed},
 		{certificate, nil, 200, notFound, malformed},
-		{certificate + "/0", nil, notFound, notFound, malformed}, // there is no other chain
+		{certificate + "/1", nil, notFound, notFound, malformed}, // there is one chain; see TestAlternateChains
 		{"/acme/revoke-cert", map[string]any{"certificate": b64(der), "reason": 2}, "badRevocationReason", "badRevocationReason", "badRevocationReason"},
 	}
 	for _, r := range rows {

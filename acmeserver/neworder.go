@@ -57,13 +57,19 @@ func (s *Server) newOrder(ctx context.Context, r *request) (*answer, error) {
 		ExpiresAt: now.Add(orderLifetime).Truncate(time.Second),
 	}
 	for _, name := range names {
-		o.Authorizations = append(o.Authorizations, newAuthorization(name, o.ExpiresAt))
+		o.Authorizations = append(o.Authorizations, s.newAuthorization(name, o.ExpiresAt))
 	}
 	if err := s.checkNames(ctx, r.account, o); err != nil {
 		return nil, err
 	}
 	entries, err := s.preauthorize(ctx, r.account, &o)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.checkOffer(&o); err != nil {
+		return nil, err
+	}
+	if err := s.checkCAA(ctx, r.account, &o); err != nil {
 		return nil, err
 	}
 	if err := s.create(ctx, o, predecessor, entries...); err != nil {

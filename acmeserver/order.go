@@ -26,14 +26,17 @@ const (
 
 // Account is an ACME account (RFC 8555 section 7.1.2).
 type Account struct {
-	ID         string    `json:"-"`
-	Version    int64     `json:"-"` // rises with every update
-	Thumbprint string    `json:"-"` // RFC 7638, base64url; unique
-	Status     Status    `json:"-"`
-	JWK        []byte    `json:"jwk"` // the public key, JSON
-	Contact    []string  `json:"contact,omitempty"`
-	Agreed     bool      `json:"agreed,omitempty"` // to the terms of service
-	CreatedAt  time.Time `json:"-"`
+	ID         string `json:"-"`
+	Version    int64  `json:"-"` // rises with every update
+	Thumbprint string `json:"-"` // RFC 7638, base64url; unique
+	// EarlierThumbprints are of the keys it had before, the latest first, at most
+	// maxEarlierThumbprints: standing records of dns-persist-01 may be of their time.
+	EarlierThumbprints []string  `json:"earlier_thumbprints,omitempty"`
+	Status             Status    `json:"-"`
+	JWK                []byte    `json:"jwk"` // the public key, JSON
+	Contact            []string  `json:"contact,omitempty"`
+	Agreed             bool      `json:"agreed,omitempty"` // to the terms of service
+	CreatedAt          time.Time `json:"-"`
 	// Failing tells that the last validation of some name failed: there is a Streak. The store reads
 	// it with the account and never writes it.
 	Failing bool `json:"-"`
@@ -48,6 +51,8 @@ type Account struct {
 	Frozen  bool `json:"-"`
 	Granted bool `json:"-"`
 }
+
+const maxEarlierThumbprints = 10
 
 // Order is an order with its authorizations and challenges: one document, read and written whole.
 // Ready and valid are never stored: they follow from the authorizations, and from the certificate
@@ -170,6 +175,17 @@ func (a *Authorization) identifier() identity.Name {
 		name.Value = "*." + name.Value
 	}
 	return name
+}
+
+// pollAfter is when a client should look at the challenge again; 0 if nothing is going on.
+func (c *Challenge) pollAfter() time.Duration {
+	switch {
+	case c.Status != StatusProcessing:
+		return 0
+	case c.Error != nil:
+		return backoffs[len(backoffs)-1]
+	}
+	return time.Second
 }
 
 // clone copies the order, so that one goroutine can change it while another reads.

@@ -1,6 +1,7 @@
 package acmeserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -31,18 +32,23 @@ func (s *secret) open(ctx context.Context) ([]byte, error) {
 	if s.opened != nil {
 		return s.opened, nil
 	}
-	sealed, err := s.store.SealedSecret(ctx)
+	kept, err := s.store.SealedSecret(ctx)
 	if fault.Is(err, fault.NotFound) {
 		fresh := make([]byte, secretOctets)
 		rand.Read(fresh)
+		var sealed []byte
 		if sealed, err = s.ca.Seal(fresh); err == nil {
-			sealed, err = s.store.KeepSealedSecret(ctx, sealed)
+			kept, err = s.store.KeepSealedSecret(ctx, sealed)
+		}
+		if err == nil && bytes.Equal(kept, sealed) {
+			s.opened = fresh
+			return s.opened, nil
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if s.opened, err = s.ca.Unseal(sealed); err != nil {
+	if s.opened, err = s.ca.Unseal(kept); err != nil {
 		return nil, fmt.Errorf("opening the secret that EAB keys follow from: %w", err)
 	}
 	return s.opened, nil

@@ -24,7 +24,6 @@ import (
 	"github.com/mayflyca/mayfly/acmeserver/internal/attest"
 	"github.com/mayflyca/mayfly/acmeserver/internal/validate"
 	"github.com/mayflyca/mayfly/ca"
-	"github.com/mayflyca/mayfly/identity"
 )
 
 // Config is what New needs.
@@ -47,7 +46,7 @@ type Config struct {
 
 // Validation says how challenges are proven.
 type Validation struct {
-	Challenges    []string            // the types that are offered
+	Challenges    []string            // the types that are offered; empty for http-01, dns-01, tls-alpn-01
 	Resolvers     []string            // host:port of DNS servers; empty for the system's
 	ZoneResolvers map[string][]string // others for a zone and what is below it
 	HTTP01Port    int                 // 0 for 80
@@ -76,6 +75,9 @@ type Server struct {
 	metrics     *metrics
 	nonces      *nonces
 	validations *validations
+	challenges  []string // the types that are offered
+	issuers     []string // our domain names in DNS records
+	honoursCAA  bool
 	verifier    *attest.Verifier // nil where device-attest-01 is not offered
 	changing    locks            // orders
 	limits      limits
@@ -83,20 +85,23 @@ type Server struct {
 	handler     http.Handler
 }
 
+// accountHashes is where the names lie by which dns-persist-01 records call our accounts. Nothing is
+// there to be fetched.
+const accountHashes = "account-hash/"
+
 // New makes the door. It does not touch the network or the database.
 func New(c Config) (*Server, error) {
 	v := &c.Validation
-	if u, err := url.Parse(c.BaseURL); err == nil && len(v.CAAIdentities) == 0 {
-		if host, err := identity.ParseName(identity.DNS, u.Hostname()); err == nil {
-			v.CAAIdentities = []string{host.Value}
-		}
+	var err error
+	if v.CAAIdentities, err = issuerNames(c); err != nil {
+		return nil, err
 	}
 	checker, err := validate.New(validate.Config{
 		Resolvers: v.Resolvers, ZoneResolvers: v.ZoneResolvers,
 		HTTP01Port: v.HTTP01Port, TLSALPN01Port: v.TLSALPN01Port,
 		Allow: v.Allow, Deny: v.Deny, AllowLoopback: v.AllowLoopback, Own: v.Own,
 		CAA: v.CAA, CAAIdentities: v.CAAIdentities,
-		AccountHashPrefix: c.BaseURL + "/acme/account-hash/", Now: c.Now,
+		AccountHashPrefix: c.BaseURL + "/acme/" + accountHashes, Now: c.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing validation: %w", err)
@@ -112,6 +117,10 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 	if c.Store == nil || c.CA == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("acmeserver.Config lacks a Store, CA, Now or Log")
 	}
+	challenges, err := offered(c.Validation)
+	if err != nil {
+		return nil, err
+	}
 	verifier, err := newVerifier(c.Validation)
 	if err != nil {
 		return nil, err
@@ -125,6 +134,7 @@ func newServer(c Config, checker validate.Checker) (*Server, error) {
 		eabRequired: c.EABRequired, terms: c.TermsOfService,
 		secret: &secret{store: c.Store, ca: c.CA}, now: c.Now, log: c.Log, metrics: m,
 		nonces: newNonces(c.Store, c.Now), validations: newValidations(checker),
+		challenges: challenges, issuers: c.Validation.CAAIdentities, honoursCAA: c.Validation.CAA,
 		verifier: verifier, changing: locks{held: make(map[string]*lock)},
 	}
 	if s.limits, err = newLimits(c); err != nil {

@@ -3,6 +3,7 @@ package acmeserver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -92,6 +93,9 @@ func (s *Server) accept(ctx context.Context, a Account, o Order, index int, kind
 	if authorization.statusAt(s.now()) != StatusPending ||
 		authorization.challenge(kind).Status != StatusPending {
 		return o, nil
+	}
+	if !slices.Contains(s.challenges, kind) {
+		return o, refuse(unauthorized, "%s is not offered any more; make a new order", kind)
 	}
 	if err := s.peek(failuresPerName, failuresKey(a.ID, authorization.identifier())); err != nil {
 		return o, err
@@ -190,10 +194,11 @@ func (s *Server) settle(ctx context.Context, a Account, o Order, at place) (Orde
 	task := validate.Challenge{
 		Type: at.kind, Name: authorization.Name, Wildcard: authorization.Wildcard, Token: token,
 		KeyAuthorization: token + "." + a.Thumbprint,
-		AccountURI:       s.url("acct", a.ID), Thumbprints: []string{a.Thumbprint},
+		AccountURI:       s.url("acct", a.ID),
+		Thumbprints:      slices.Concat([]string{a.Thumbprint}, a.EarlierThumbprints),
 	}
 	for attempt := 0; ; attempt++ {
-		result, err := s.attempt(ctx, task)
+		result, err := s.attempt(ctx, task, s.validations.checker.Check)
 		if err != nil {
 			return o, err
 		}
@@ -222,7 +227,10 @@ var errEnding = fault.New(fault.Unavailable, "this server is being stopped; try 
 
 // attempt asks once, when there is a slot. A panic in there ends the attempt, not the process: it
 // reads what strangers send (never #4).
-func (s *Server) attempt(ctx context.Context, task validate.Challenge) (result validate.Result, err error) {
+func (s *Server) attempt(
+	ctx context.Context, task validate.Challenge,
+	check func(context.Context, validate.Challenge) validate.Result,
+) (result validate.Result, err error) {
 	select {
 	case s.validations.slots <- struct{}{}:
 		defer func() { <-s.validations.slots }()
@@ -238,7 +246,7 @@ func (s *Server) attempt(ctx context.Context, task validate.Challenge) (result v
 		}
 	}()
 	begun := s.now()
-	result = s.validations.checker.Check(ctx, task)
+	result = check(ctx, task)
 	if ctx.Err() != nil {
 		return result, errEnding // it was cut short: no verdict
 	}
@@ -288,15 +296,4 @@ func (o *Order) failureEntry(a *Authorization, c *Challenge, now time.Time) audi
 			"name": a.identifier().Value, "challenge": c.Type, "problem": c.Error.Type,
 			"detail": c.Error.Detail, "trace": strings.Join(c.Trace, "\n"),
 		})
-}
-
-// pollAfter is when a client should look at the challenge again; 0 if nothing is going on.
-func (c *Challenge) pollAfter() time.Duration {
-	switch {
-	case c.Status != StatusProcessing:
-		return 0
-	case c.Error != nil:
-		return backoffs[len(backoffs)-1]
-	}
-	return time.Second
 }

@@ -90,7 +90,7 @@ func wantKind(t testing.TB, what string, err error, kind fault.Kind) {
 
 func TestSecondStartFindsEverything(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		config := catest.Config(t, s)
+		config := catest.Fresh(t, s)
 		first := catest.Open(t, config)
 		issued := issue(t, first, request(t, "api/1", "a.internal"))
 		config.Store = storetest.Reopen(t, s)
@@ -115,7 +115,7 @@ func TestSecondStartFindsEverything(t *testing.T) {
 // Replicas that start at once on one empty database and one key directory agree on one root.
 func TestFirstStartOfManyReplicas(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		config := catest.Config(t, s)
+		config := catest.Fresh(t, s)
 		config.Alone = false
 		var wg sync.WaitGroup
 		roots := make([]string, 4)

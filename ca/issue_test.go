@@ -288,7 +288,7 @@ func TestValidityOnAnyDay(t *testing.T) {
 		t.Run(start, func(t *testing.T) {
 			at, err := time.Parse(time.RFC3339Nano, start)
 			must(t, err)
-			config := catest.Config(t, storetest.SQLite(t))
+			config := catest.Fresh(t, storetest.SQLite(t))
 			config.Now = func() time.Time { return at }
 			c := catest.Open(t, config)
 			rapid.Check(t, func(r *rapid.T) {

@@ -106,8 +106,8 @@ func (s *Store) Unpause(
 	var ended atomic.Int64
 	err := s.engine.update(ctx, func(ctx context.Context, tx tx) error {
 		n, err := tx.exec(ctx, `DELETE FROM acme_pauses
-			WHERE ($1 = '' OR account = $1) AND ($2 = '' OR name = $2) AND paused_at IS NOT NULL`,
-			account, name)
+			WHERE ($1 = '' OR account = $1) AND ($2 = '' OR name = $2)
+				AND paused_at IS NOT NULL`, account, name)
 		ended.Store(n)
 		if err := changed(n, err, errNonePaused); err != nil {
 			return err

@@ -18,14 +18,25 @@ import (
 	"github.com/mayflyca/mayfly/store"
 )
 
-// Config is what New opens a CA with, for tests that change a part of it.
-func Config(t testing.TB, s *store.Store) ca.Config {
+const publishURL = "http://ca.test:8080"
+
+// Fresh is what a CA is made with that has no issuers yet.
+func Fresh(t testing.TB, s *store.Store) ca.Config {
 	t.Helper()
 	return ca.Config{
-		Store: s, KeyDir: t.TempDir(), Passphrase: []byte("passphrase of a test"),
-		Profiles: policy.Builtin(), PublishURL: "http://ca.test:8080", Now: time.Now,
+		Store: s, KeyDir: t.TempDir(), Passphrase: testPassphrase,
+		Profiles: policy.Builtin(), PublishURL: publishURL, Now: time.Now,
 		Random: rand.Reader, Log: slog.New(slog.DiscardHandler), Alone: s.Alone(),
 	}
+}
+
+// Config is what New opens a CA with, for tests that change a part of it. The issuers are there: the
+// same for all tests of a program.
+func Config(t testing.TB, s *store.Store) ca.Config {
+	t.Helper()
+	config := Fresh(t, s)
+	giveIssuers(t, s, config.KeyDir)
+	return config
 }
 
 // New opens a fresh CA on the store.

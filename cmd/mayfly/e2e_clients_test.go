@@ -135,18 +135,7 @@ func lego(t *testing.T, s *server, env []string, name string, how ...string) {
 // acmeTiny has no revocation of its own: the second run renews, and the REST API revokes.
 func acmeTiny(t *testing.T, s *server, _ *nameServer) {
 	need(t, "acme-tiny")
-	webroot := filepath.Join(s.dir, "webroot")
-	if err := os.Mkdir(webroot, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	files := http.StripPrefix("/.well-known/acme-challenge/", http.FileServer(http.Dir(webroot)))
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.http01Port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	go http.Serve(l, files)
-	t.Cleanup(func() { l.Close() })
-
+	webroot := s.serveWebroot(t)
 	mustRun(t, s.dir, nil, "openssl", "genrsa", "-out", "account.key", "2048")
 	mustRun(t, s.dir, nil, "openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout",
 		"tiny.key", "-subj", "/CN=tiny.test", "-addext", "subjectAltName=DNS:tiny.test", "-out", "tiny.csr")
@@ -163,12 +152,7 @@ func acmeTiny(t *testing.T, s *server, _ *nameServer) {
 	first := obtain()
 	second := obtain()
 	differ(t, first, second)
-	path := "/api/v1/certificates/" + serialOf(second) + "/revoke"
-	if err := s.rest(t.Context(), s.client, s.token(t), "POST", path,
-		map[string]string{"reason": "keyCompromise"}, &bytes.Buffer{}); err != nil {
-		t.Fatal(err)
-	}
-	s.verifyRevoked(t, second)
+	s.revoke(t, second)
 }
 
 // autocertTLS lets a real TLS server get its certificate in the middle of a handshake.
@@ -238,6 +222,34 @@ func dnsHooks(t *testing.T, dir string, dns *nameServer) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// serveWebroot answers http-01 from the files of a directory, which it gives.
+func (s *server) serveWebroot(t *testing.T) string {
+	t.Helper()
+	webroot := filepath.Join(s.dir, "webroot")
+	if err := os.Mkdir(webroot, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files := http.StripPrefix("/.well-known/acme-challenge/", http.FileServer(http.Dir(webroot)))
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.http01Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go http.Serve(l, files)
+	t.Cleanup(func() { l.Close() })
+	return webroot
+}
+
+// revoke does by the REST API what the client cannot.
+func (s *server) revoke(t *testing.T, leaf *x509.Certificate) {
+	t.Helper()
+	path := "/api/v1/certificates/" + serialOf(leaf) + "/revoke"
+	if err := s.rest(t.Context(), s.client, s.token(t), "POST", path,
+		map[string]string{"reason": "keyCompromise"}, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	s.verifyRevoked(t, leaf)
 }
 
 // verify reads leaf and chain from a PEM file and has openssl check them against the root and the

@@ -317,9 +317,9 @@ func TestObjects(t *testing.T) {
 	}), "apple", a.key, serial)
 }
 
-// No octet of an attestation is idle: cut short or with one bit turned it is refused, or proves the
+// No part of an attestation is idle: cut short or with one bit turned it is refused, or proves the
 // same (an ECDSA signature or a length may be written in another way).
-func TestEveryOctetCounts(t *testing.T) {
+func TestEveryPartCounts(t *testing.T) {
 	v := newVerifier(t)
 	f := newTPM(t)
 	f.ak = ecKey(t, elliptic.P256())
@@ -335,8 +335,11 @@ func TestEveryOctetCounts(t *testing.T) {
 			if d, err := v.Verify(object[:i], keyAuthorization, now); d != nil || !fault.Is(err, fault.Invalid) {
 				t.Errorf("%s cut at %d: %v, %v", format, i, d, err)
 			}
+			if i%3 != 0 {
+				continue // a third of them are enough, and each costs a verification
+			}
 			turned := slices.Clone(object)
-			turned[i] ^= 1 << (i % 8)
+			turned[i] ^= 1 << (i / 3 % 8)
 			d, err := v.Verify(turned, keyAuthorization, now)
 			if err == nil && (!same(d.Key, want.Key) || !slices.Equal(d.Names, want.Names)) {
 				t.Errorf("%s with octet %d turned proves %v", format, i, d)
@@ -368,4 +371,19 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("it proves %v", d)
 		}
 	})
+}
+
+func BenchmarkVerify(b *testing.B) {
+	v := newVerifier(b)
+	for format, object := range map[string][]byte{
+		"apple": newApple(b).object(b), "step": newStep(b).object(b), "tpm": newTPM(b).object(b),
+	} {
+		b.Run(format, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := v.Verify(object, keyAuthorization, now); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

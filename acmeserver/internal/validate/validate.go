@@ -53,6 +53,8 @@ type Result struct {
 // Checker proves challenges. Safe for concurrent use.
 type Checker interface {
 	Check(ctx context.Context, c Challenge) Result
+	// CAA says whether the CAA records for c's name let this CA issue; c.Type is how it was proven.
+	CAA(ctx context.Context, c Challenge) Result
 }
 
 // Config says how and where a Validator asks.
