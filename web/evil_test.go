@@ -38,24 +38,24 @@ func testEvilSubject(t *testing.T, ordinary *ca.CA) {
 		Country:            []string{strings.Repeat("A", 2000)},
 	}
 	store := storetest.SQLite(t)
-	config := catest.Config(t, store)
-	cert, key := evilRoot(t, subject)
-	file, err := pemutil.EncryptPKCS8PrivateKey(rand.Reader, key, config.Passphrase, x509.PEMCipherAES256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(config.KeyDir, "evil.pem"), pem.EncodeToMemory(file), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(cert.Raw)
-	id := hex.EncodeToString(sum[:8])
+	config := catest.Fresh(t, store)
 	var issuers []ca.Issuer
 	for _, kind := range []ca.IssuerKind{ca.Root, ca.Issuing} {
+		cert, key := evilCertificate(t, subject)
+		file, err := pemutil.EncryptPKCS8PrivateKey(rand.Reader, key, config.Passphrase, x509.PEMCipherAES256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := string(kind) + ".pem"
+		if err := os.WriteFile(filepath.Join(config.KeyDir, name), pem.EncodeToMemory(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(cert.Raw)
 		issuers = append(issuers, ca.Issuer{
-			ID: id, Kind: kind, Parent: id, Certificate: cert.Raw, KeyURI: "file:evil.pem", Shards: 1,
+			ID: hex.EncodeToString(sum[:8]), Kind: kind, Certificate: cert.Raw, KeyURI: "file:" + name, Shards: 1,
 			CreatedAt: time.Now(),
 		})
-		id = strings.Repeat("e", 16)
+		issuers[len(issuers)-1].Parent = issuers[0].ID
 	}
 	if err := store.AddIssuers(t.Context(), issuers); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func testEvilSubject(t *testing.T, ordinary *ca.CA) {
 	if got := outline(page); got != want {
 		t.Errorf("the page has the elements\n%s\nand not\n%s", got, want)
 	}
-	want = strings.Join(strings.Fields(strings.ReplaceAll(cert.Subject.String(), "\x00", "\ufffd")), " ")
+	want = strings.Join(strings.Fields(strings.ReplaceAll(shownSubject(t, issuers), "\x00", "\ufffd")), " ")
 	shown := find(page, func(n *html.Node) bool { return n.Data == "bdi" })
 	for _, n := range shown {
 		if visible(n) != want {
@@ -79,7 +79,16 @@ func testEvilSubject(t *testing.T, ordinary *ca.CA) {
 	}
 }
 
-func evilRoot(t *testing.T, subject pkix.Name) (*x509.Certificate, []byte) {
+func shownSubject(t *testing.T, issuers []ca.Issuer) string {
+	t.Helper()
+	cert, err := x509.ParseCertificate(issuers[0].Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert.Subject.String()
+}
+
+func evilCertificate(t *testing.T, subject pkix.Name) (*x509.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
