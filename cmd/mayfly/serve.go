@@ -66,6 +66,7 @@ func serve(ctx context.Context, c config.Config, start startOptions, std streams
 	if err := h.banner(std.out); err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // what opening left behind
 	return runAll(ctx, h.log, doors, workers)
 }
 
