@@ -68,7 +68,7 @@ type Order struct {
 	Authorizations []Authorization `json:"authorizations"`     // one per identifier, in the client's order
 	Error          *Problem        `json:"error,omitempty"`    // set once: why the order is invalid
 
-	// Certificate is the one issued, promised or void under the order's Ref; nil while there is none.
+	// Certificate is the one issued or promised under the order's Ref; nil while there is none.
 	// The store reads it with the order and never writes it.
 	Certificate *ca.Certificate `json:"-"`
 }

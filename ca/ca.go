@@ -5,7 +5,7 @@
 //	decide ─► shape ─► check ─► promise ─► sign ─► compare ─► record ─► answer
 //
 // Each step takes what the former one made, so that none can be left out. Before the key signs, what
-// it will sign has been decided upon, drafted with a throwaway key, parsed, linted, and promised on
+// it will sign has been decided upon, drafted, read back, linted, and promised on
 // disk; after it signed, the result is compared with the promise and recorded before anybody gets it.
 package ca
 
